@@ -1,0 +1,116 @@
+"""Which processor: cpu, cuda:0, gpu, npu; and what the NVIDIA driver says of its GPUs."""
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from co2net_runtime.errors import InputError
+
+DeviceKind = Literal["cpu", "cuda", "gpu", "npu"]
+
+# CUdevice_attribute in the CUDA driver API
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+
+
+@dataclass(frozen=True)
+class Device:
+    """One processor. gpu and npu are OpenVINO's names for Intel's."""
+
+    kind: DeviceKind
+    index: int = 0
+
+    @staticmethod
+    def parse(text: str) -> "Device":
+        """Read "cpu", "cuda" (the first), "cuda:1", "gpu", "npu".
+
+        Raises InputError for anything else.
+        """
+        kind, colon, index = text.partition(":")
+        known = get_args(DeviceKind)
+        if kind not in known or (colon and not (index.isdecimal() and kind != "cpu")):
+            raise InputError(f"device {text!r}: expected auto, cpu, cuda, cuda:N, gpu or npu")
+        return Device(cast(DeviceKind, kind), int(index or 0))
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU as its driver describes it. capability: (major, minor)."""
+
+    index: int
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+
+    @property
+    def compute_capability(self) -> str:
+        """The compute capability as NVIDIA writes it, "8.7"."""
+        return f"{self.capability[0]}.{self.capability[1]}"
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Return the NVIDIA GPUs that the driver lets this process use; none without a driver."""
+    driver = _driver()
+    count = ctypes.c_int()
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    return tuple(_gpu(driver, index) for index in range(count.value))
+
+
+def driver_cuda_version() -> tuple[int, int] | None:
+    """Return the newest CUDA version that the installed driver runs; None without a driver."""
+    driver = _driver()
+    version = ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def free_memory(index: int) -> int | None:
+    """Return the bytes free on a GPU; None where the driver does not tell."""
+    driver = _driver()
+    context, handle = ctypes.c_void_p(), ctypes.c_int()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
+        return None
+    # the question needs a context, and this is the one that engines use
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle) != 0:
+        return None
+    try:
+        driver.cuCtxPushCurrent_v2(context)
+        code = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(handle)
+    return None if code else free.value
+
+
+def driver_error() -> str:
+    """Return what keeps the NVIDIA driver from answering, "" if nothing does."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return str(error)
+    code = driver.cuInit(0)
+    return f"cuInit returns error {code}" if code else ""
+
+
+@functools.cache
+def _driver() -> ctypes.CDLL | None:
+    return None if driver_error() else ctypes.CDLL("libcuda.so.1")
+
+
+def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
+    handle = ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    memory = ctypes.c_size_t()
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(handle), index)
+    driver.cuDeviceGetName(name, len(name), handle)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, handle)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, handle)
+    return Gpu(index, name.value.decode(), (major.value, minor.value), memory.value)

@@ -1,0 +1,54 @@
+"""Which videos share a padded batch."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.errors import BackendError
+from co2net_runtime.features import Features
+
+# a batch may hold this many padded snippets per real one: more costs more than it saves
+MAX_PADDING = 0.25
+
+
+def group_by_length(
+    lengths: Sequence[int], size: int, max_batch: Callable[[int], int | None]
+) -> list[list[int]]:
+    """Return groups of at most `size` indices of videos of similar length, the longest first.
+
+    max_batch: of the engine, for the length that a group is padded to; None for no limit.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    groups: list[list[int]] = []
+    room = snippets = 0
+    for index in order:
+        longest = lengths[groups[-1][0]] if groups else 0
+        padded = longest * (len(groups[-1]) + 1) if groups else 0
+        if room == 0 or padded > (1 + MAX_PADDING) * (snippets + lengths[index]):
+            limit = max_batch(lengths[index]) if size > 1 else 1
+            room, snippets = size if limit is None else min(size, limit), 0
+            groups.append([])
+        groups[-1].append(index)
+        room, snippets = room - 1, snippets + lengths[index]
+    return groups
+
+
+def pad(videos: Sequence[Features]) -> dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]:
+    """Return the graph's inputs: features (B, longest T, D) padded with zeros, lengths (B,).
+
+    Raises BackendError if they do not fit into memory.
+    """
+    lengths = np.array([len(video) for video in videos], dtype=np.int64)
+    if len(videos) == 1:
+        return {"features": videos[0][np.newaxis], "lengths": lengths}
+    shape = (len(videos), int(lengths.max()), videos[0].shape[1])
+    try:
+        batch = np.zeros(shape, np.float32)
+    except MemoryError as error:
+        raise BackendError(
+            f"out of memory with {shape[0]} videos of T = {shape[1]} at once: use a smaller --batch"
+        ) from error
+    for row, video in zip(batch, videos, strict=True):
+        row[: len(video)] = video
+    return {"features": batch, "lengths": lengths}

@@ -1,0 +1,139 @@
+"""Detections of one video, and the files they are written to and read from."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.errors import InputError
+
+FORMAT_VERSION = "co2net 1"
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The segments found in one video, in the decoder's order.
+
+    segments (N, 2) float64: start and end in seconds. scores (N,) float64, unbounded, can be
+    negative. labels (N,) int64: indices into `classes`.
+    """
+
+    segments: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        shapes = (self.segments.shape, self.scores.shape, self.labels.shape)
+        if shapes != ((count, 2), (count,), (count,)):
+            raise ValueError(f"expected segments (N, 2), scores (N,), labels (N,), got {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Detections":
+        """Return the detections that a mask (N,) or an index array picks."""
+        return Detections(self.segments[keep], self.scores[keep], self.labels[keep], self.classes)
+
+    def by_score(self) -> "Detections":
+        """Return the detections in descending order of score; ties keep their order."""
+        return self.select(np.argsort(-self.scores, kind="stable"))
+
+    def best(self, min_score: float | None = None, top_k: int | None = None) -> "Detections":
+        """Return those of at least `min_score`, at most the `top_k` best, in the same order."""
+        keep = np.ones(len(self), dtype=bool) if min_score is None else self.scores >= min_score
+        if top_k is not None:
+            order = np.argsort(-np.where(keep, self.scores, -np.inf), kind="stable")
+            keep[order[top_k:]] = False
+        return self.select(keep)
+
+    def at_operating_point(self, share: float = 0.1) -> "Detections":
+        """Return those whose score is positive and at least `share` of the video's best."""
+        best = self.scores.max(initial=0.0)
+        return self.select((self.scores > 0) & (self.scores >= share * best))
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the segments as ActivityNet result records, times in seconds, full precision."""
+        return [
+            {"label": self.classes[label], "score": score, "segment": segment}
+            for label, score, segment in zip(
+                self.labels.tolist(), self.scores.tolist(), self.segments.tolist(), strict=True
+            )
+        ]
+
+    @staticmethod
+    def from_records(records: Any, classes: tuple[str, ...], where: str) -> "Detections":
+        """Read ActivityNet result records; numbers may be strings.
+
+        Raises InputError for a damaged record, end < start, a value that is not finite or a label
+        outside `classes`; `where` names the source.
+        """
+        index = {name: label for label, name in enumerate(classes)}
+        rows = []
+        try:
+            for record in records:
+                start, end = (float(value) for value in record["segment"])
+                label, score = str(record["label"]), float(record["score"])
+                if label not in index:
+                    raise InputError(f"{where}: unknown label {label!r}")
+                if not (end >= start and np.isfinite([start, end, score]).all()):
+                    raise InputError(
+                        f"{where}: a segment from {start} to {end} with score {score}: expected "
+                        "finite numbers and end >= start"
+                    )
+                rows.append((start, end, score, index[label]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{where}: expected records with 'label', 'score' and 'segment': [start, end]"
+            ) from error
+        table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+        return Detections(table[:, :2], table[:, 2], table[:, 3].astype(np.int64), classes)
+
+
+def results_document(
+    results: Mapping[str, Detections], external_data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return an ActivityNet result document; `external_data` says what made it."""
+    return {
+        "version": FORMAT_VERSION,
+        "results": {video: found.to_records() for video, found in results.items()},
+        "external_data": dict(external_data),
+    }
+
+
+def read_results(
+    path: str | os.PathLike[str], classes: Iterable[str] | None = None
+) -> dict[str, Detections]:
+    """Read an ActivityNet result file: {"results": {video: [record, ...]}}.
+
+    classes: the known labels; without them, the labels found, sorted.
+
+    Raises InputError if the file is missing, empty, no such JSON, or a record is damaged.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        results = document["results"]
+        videos = dict(results.items())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the predictions: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{path}: expected ActivityNet results, {{"results": {{video: [...]}}}}'
+        ) from error
+    if classes is None:
+        try:
+            found = {str(record["label"]) for records in videos.values() for record in records}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: a result record without a 'label'") from error
+        classes = sorted(found)
+    names = tuple(classes)
+    return {
+        str(video): Detections.from_records(records, names, f"{path}: {video}")
+        for video, records in videos.items()
+    }

@@ -1,0 +1,26 @@
+"""What can go wrong on the user's side; the command lines turn these into one line, exit code 2."""
+
+
+class Co2netError(Exception):
+    """Base of all errors whose text is meant for the user: one line, what and what to do."""
+
+
+class InputError(Co2netError):
+    """A file, folder, value or option from the user cannot be used."""
+
+
+class ContractError(InputError):
+    """A model file does not say of itself what this program needs to know."""
+
+
+class BackendError(Co2netError):
+    """An inference engine is missing, refuses the model, or is not the one that was asked for."""
+
+
+class MissingDependencyError(Co2netError):
+    """An optional package is not installed; the text names the extra to install."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'co2net[{extra}]'"
+        )

@@ -1,0 +1,78 @@
+"""How snippets relate to time, and how (cas, attention) become segments."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class SnippetTiming:
+    """Where snippet i lies in time: it starts at i * snippet_frames / fps seconds.
+
+    `snippet_frames` is the distance between the starts of neighbouring snippets (the stride of
+    the feature extraction), `fps` the frame rate of the video it ran on. The defaults are
+    CO2-Net's: 16 frames at 25 fps, 0.64 s.
+    """
+
+    snippet_frames: int = 16
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        if self.snippet_frames < 1:
+            raise ValueError(f"snippet_frames must be at least 1, got {self.snippet_frames}")
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps must be a positive number, got {self.fps}")
+
+    def to_seconds(self, snippets: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return snippet positions (any shape) in seconds, float64."""
+        return np.asarray(snippets, dtype=np.float64) * self.snippet_frames / self.fps
+
+    def to_snippets(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return seconds (any shape) as fractional snippet positions, float64."""
+        return np.asarray(seconds, dtype=np.float64) * self.fps / self.snippet_frames
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """Constants of the post-processing; the defaults are the published ones (method, section 4).
+
+    class_threshold: video-level softmax probability from which a class is localized.
+    video_topk_divisor: the video-level score is the mean of the top max(1, T // divisor) snippets.
+    threshold_min, threshold_max, threshold_count: attention thresholds, linearly spaced.
+    outer_margin: width of the outer region on either side, in lengths of the inner one.
+    class_score_weight: weight of the video-level probability in a segment's score.
+    nms_sigma: sigma of the Gaussian soft-NMS, exp(-tIoU^2 / sigma).
+    """
+
+    class_threshold: float = 0.2
+    video_topk_divisor: int = 10
+    threshold_min: float = 0.1
+    threshold_max: float = 0.9
+    threshold_count: int = 10
+    outer_margin: float = 0.25
+    class_score_weight: float = 0.2
+    nms_sigma: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("video_topk_divisor", "threshold_count"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.threshold_min <= self.threshold_max <= 1:
+            raise ValueError(
+                "thresholds must satisfy 0 <= threshold_min <= threshold_max <= 1, got "
+                f"{self.threshold_min} and {self.threshold_max}"
+            )
+        if not (math.isfinite(self.outer_margin) and self.outer_margin >= 0):
+            raise ValueError(f"outer_margin must not be negative, got {self.outer_margin}")
+        if not (math.isfinite(self.nms_sigma) and self.nms_sigma > 0):
+            raise ValueError(f"nms_sigma must be positive, got {self.nms_sigma}")
+        for name in ("class_threshold", "class_score_weight"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+
+    @property
+    def thresholds(self) -> npt.NDArray[np.float64]:
+        """Return the attention thresholds, (threshold_count,) float64, ascending."""
+        return np.linspace(self.threshold_min, self.threshold_max, self.threshold_count)

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from co2net_runtime.detections import Detections, read_results, results_document
+from co2net_runtime.errors import InputError
+
+CLASSES = ("Jump", "Throw")
+rows = st.lists(
+    st.tuples(
+        st.floats(0, 1e4), st.floats(0, 1e3), st.floats(-10, 10), st.integers(0, 1)
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+def detections(table):
+    array = np.array(table, dtype=np.float64).reshape(-1, 4)
+    segments = np.stack([array[:, 0], array[:, 0] + array[:, 1]], axis=1)
+    return Detections(segments, array[:, 2], array[:, 3].astype(np.int64), CLASSES)
+
+
+@given(rows)
+def test_json_keeps_every_bit(table):
+    found = detections(table)
+    document = json.loads(json.dumps(results_document({"v": found}, {"model": "m"})))
+    again = Detections.from_records(document["results"]["v"], CLASSES, "here")
+    for name in ("segments", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    assert document["external_data"] == {"model": "m"}
+
+
+@given(rows)
+def test_the_operating_point_keeps_what_is_near_the_best(table):
+    found = detections(table)
+    kept = found.at_operating_point(0.1)
+    best = max(found.scores.max(initial=0), 0)
+    expected = [score for score in found.scores if score > 0 and score >= 0.1 * best]
+    assert kept.scores.tolist() == expected
+
+
+def test_by_score_is_stable():
+    found = detections([(0, 1, 0.5, 0), (1, 1, 0.9, 1), (2, 1, 0.5, 1)])
+    assert found.by_score().segments[:, 0].tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"label": "Run", "score": 1, "segment": [0, 1]}, "unknown label 'Run'"),
+        ({"label": "Jump", "score": 1, "segment": [2, 1]}, r"from 2\.0 to 1\.0"),
+        ({"label": "Jump", "score": "nan", "segment": [0, 1]}, "finite numbers"),
+        ({"label": "Jump", "score": 1}, "expected records with"),
+        ({"label": "Jump", "score": 1, "segment": [0]}, "expected records with"),
+    ],
+)
+def test_damaged_records_are_refused(record, text):
+    with pytest.raises(InputError, match=text):
+        Detections.from_records([record], CLASSES, "p.json: v")
+
+
+def test_numbers_may_be_strings(tmp_path):
+    record = {"label": "Throw", "score": "0.5", "segment": ["1.5", "2"]}
+    (tmp_path / "p.json").write_text(json.dumps({"results": {"v": [record]}}))
+    (found,) = read_results(tmp_path / "p.json").values()
+    assert found.classes == ("Throw",)
+    assert found.segments.tolist() == [[1.5, 2.0]]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"database": {}}', '{"results": 3}'])
+def test_a_file_that_holds_no_results_is_named(text, tmp_path):
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(InputError, match=r"p\.json: expected ActivityNet results"):
+        read_results(tmp_path / "p.json")
+    with pytest.raises(InputError, match="cannot read the predictions"):
+        read_results(tmp_path / "missing.json")
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"expected segments \(N, 2\)"):
+        Detections(np.zeros((2, 2)), np.zeros(3), np.zeros(2, np.int64), CLASSES)

@@ -1,0 +1,97 @@
+"""What the runtime costs before it does anything, and what happens when memory is short."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import co2net_runtime
+
+PACKAGE = Path(co2net_runtime.__file__).parent
+ROOT = PACKAGE.parents[1]
+
+
+def run(program):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n{program}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_loads_no_engine_and_nothing_heavy():
+    program = """
+import sys
+import co2net_runtime
+assert "numpy" not in sys.modules
+from co2net_runtime import Detections, Localizer
+heavy = '''onnxruntime tensorrt cuda matplotlib click torch onnx multiprocessing asyncio
+concurrent http urllib.request email xml unittest ctypes.util sqlite3 yaml'''.split()
+print(*(set(heavy) & set(sys.modules)))
+"""
+    assert run(program).split() == []
+
+
+def test_import_adds_few_modules_to_numpys():
+    """What the time of an import is made of; the time itself is measured, not tested."""
+    program = """
+import sys, numpy
+before = set(sys.modules)
+from co2net_runtime import Localizer
+new = set(sys.modules) - before
+ours = {name for name in new if name.startswith("co2net_runtime")}
+others = {name for name in new - ours if not name.startswith("numpy")}
+print(len(ours), len(others))
+"""
+    ours, others = map(int, run(program).split())
+    assert ours < 30
+    assert others < 35
+
+
+def test_installed_size_without_engines_is_under_1_mb():
+    files = [path for path in PACKAGE.rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert len(files) > 30
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(AttributeError, match="no attribute 'Localiser'"):
+        co2net_runtime.Localiser  # noqa: B018  # the access is what is tested
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
+def test_out_of_memory_is_one_error_and_the_next_video_runs(tiny_path):
+    """Of a real engine: ONNX Runtime in a process that may not take more memory."""
+    program = f"""
+import resource
+import numpy as np
+from co2net_runtime import Localizer
+from co2net_runtime.errors import BackendError
+localizer = Localizer.load({str(tiny_path)!r}, backend="onnxruntime", device="cpu", threads=1,
+                           chunk=10**9)
+features = np.ones((2_000_000, 16), np.float32)
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2)
+try:
+    localizer.activations(features)
+except BackendError as error:
+    print(error)
+try:
+    localizer.batch([features] * 9, size=9)
+except BackendError as error:
+    print(error)
+print(localizer.activations(features[:10]).cas.shape)
+"""
+    one, batch, after = run(program).strip().splitlines()
+    assert "out of memory with 1 videos of T = 2000000" in one
+    assert "--chunk" in one
+    assert "out of memory with 9 videos of T = 2000000 at once: use a smaller --batch" in batch
+    assert after == "(10, 4)"
