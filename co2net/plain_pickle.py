@@ -1,0 +1,206 @@
+"""Pickled .npy object arrays, read without executing anything that the file names.
+
+The unpickler admits numpy arrays and scalars and plain values (numbers, text, bytes, None, lists,
+tuples, dicts). Arrays are rebuilt here from their pickled parts: not even numpy's own unpickling
+sees the file, since a crafted dtype makes that read arbitrary memory.
+"""
+
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.errors import InputError
+
+_DTYPE_KINDS = "biufcSUO"
+
+
+def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Read a .npy file whose array may be an object array of arrays and plain values.
+
+    Files of Python 2 and of old numpy versions are understood; their `str` is read as Latin-1.
+    Arrays inside are read-only where they share the file's bytes.
+
+    Raises InputError if the file is missing, damaged, no .npy, or holds any other object.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            dtype = _npy_dtype(file, path)
+            if dtype.hasobject:
+                return _object_array(file, path)
+            file.seek(0)
+            array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+            return array
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged or truncated, or not a .npy file") from error
+
+
+def _npy_dtype(file: BinaryIO, path: str | os.PathLike[str]) -> np.dtype[Any]:
+    version = np.lib.format.read_magic(file)
+    with warnings.catch_warnings():
+        # numpy warns of headers that Python 2 wrote; it reads them all the same
+        warnings.simplefilter("ignore", UserWarning)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)[2]
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)[2]
+    raise InputError(f"{path}: .npy format version {version} is not supported")
+
+
+def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    try:
+        array = _resolve(_Unpickler(file, encoding="latin1").load(), {})
+    except _RefusedError as error:
+        raise InputError(
+            f"{path}: refused: its pickle asks for {error}, and only numpy arrays and plain "
+            "values are read (anything else could execute code)"
+        ) from error
+    # a damaged or hostile stream can make the unpickler stumble in any of these ways
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
+        raise InputError(f"{path}: its pickled content is damaged or truncated") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
+    return array
+
+
+class _RefusedError(Exception):
+    """The pickle names an object outside the admitted ones."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy 2 renamed numpy.core to numpy._core; either may have written the file
+        known = _ADMITTED.get((module.replace("numpy._core.", "numpy.core."), name))
+        if known is None:
+            raise _RefusedError(f"{module}.{name}")
+        return known
+
+
+class _Dtype:
+    """Stands for a pickled dtype of plain numbers, bytes, text or objects."""
+
+    def __init__(self, code: Any, *_flags: Any) -> None:
+        dtype = np.dtype(_text(code))
+        if dtype.kind not in _DTYPE_KINDS or dtype.hasobject != (dtype.kind == "O"):
+            raise _RefusedError(f"the dtype {dtype}")
+        self.dtype: np.dtype[Any] = dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        # (version, byte order, subarray, names, fields, item size, alignment, flags[, metadata]):
+        # the code has already said all but the byte order
+        if any(part is not None for part in state[2:5]):
+            raise _RefusedError("a structured dtype")
+        order = _text(state[1])
+        if order == ">":
+            self.dtype = self.dtype.newbyteorder(">")
+        elif order == "<":
+            self.dtype = self.dtype.newbyteorder("<")
+
+
+class _Array:
+    """Stands for a pickled array until its state is known."""
+
+    array: npt.NDArray[Any]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, dtype, is_fortran, data = state
+        self.array = _build(data, dtype, shape, "F" if is_fortran else "C")
+
+
+def _build(data: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> npt.NDArray[Any]:
+    if not isinstance(dtype, _Dtype):
+        raise TypeError("an array without a dtype")
+    if dtype.dtype.hasobject:
+        array = np.empty(len(data), dtype=object)
+        for index, item in enumerate(data):
+            array[index] = item
+    elif dtype.dtype.itemsize == 0:
+        array = np.zeros(shape, dtype.dtype)
+    else:
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        array = np.frombuffer(raw, dtype.dtype)
+    return array.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _reconstruct(_subtype: Any, _shape: Any, _code: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> npt.NDArray[Any]:
+    return _build(data, dtype, shape, order)
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    return _build(data, dtype, (1,), "C")[0]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    # how protocol 2 spells the bytes of Python 3
+    if encoding != "latin1":
+        raise _RefusedError(f"_codecs.encode to {encoding}")
+    return text.encode("latin1")
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+_ADMITTED: dict[tuple[str, str], Callable[..., Any] | str] = {
+    ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _empty_bytes,
+    ("builtins", "bytes"): _empty_bytes,
+}
+
+
+def _resolve(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
+    """Return `value` with every stand-in replaced by its array, each shared part visited once.
+
+    seen: id -> (the part, its result); holding the part keeps its id from being given again.
+    """
+    if id(value) in seen:
+        return seen[id(value)][1]
+    if isinstance(value, _Array):
+        result = _resolve(value.array, seen)
+    elif isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            for index in np.ndindex(value.shape):
+                value[index] = _resolve(value[index], seen)
+        result = value
+    elif isinstance(value, list):
+        result = [_resolve(item, seen) for item in value]
+    elif isinstance(value, tuple):
+        result = tuple(_resolve(item, seen) for item in value)
+    elif isinstance(value, dict):
+        result = {key: _resolve(item, seen) for key, item in value.items()}
+    elif isinstance(value, _Dtype):
+        raise _RefusedError("a bare dtype")
+    else:
+        return value
+    seen[id(value)] = (value, result)
+    return result
