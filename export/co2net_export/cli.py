@@ -1,0 +1,321 @@
+"""co2net-export: a checkpoint becomes ONNX artefacts."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from co2net.dataset_options import dataset_options
+from co2net.datasets import DatasetOptions
+from co2net_runtime.console import Command, note, quiet_option, version_option
+from co2net_runtime.errors import InputError
+from co2net_runtime.files import output_folder
+
+if TYPE_CHECKING:
+    from co2net.checkpoint import Checkpoint
+    from co2net_export.cpu_graph import Optimize
+    from co2net_export.export import Artefact, Exporter
+    from co2net_export.gate import Gate
+    from co2net_export.precision import PrecisionOptions
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("co2net-export", cls=Command)
+@click.argument("checkpoint", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8-cpu", "int8-trt"]),
+    default="fp32",
+    show_default=True,
+    help="What the graph computes in; inputs and outputs stay fp32.",
+)
+@click.option(
+    "--calibration",
+    type=_PATH,
+    metavar="DATA",
+    help="Dataset to calibrate int8 on and to compare decisions and mAP on.",
+)
+@click.option(
+    "--calibration-videos",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="How many of DATA's training videos calibrate.",
+)
+@click.option(
+    "--calibration-method",
+    type=click.Choice(["min-max", "percentile", "entropy"]),
+    default="percentile",
+    show_default=True,
+    help="How int8 ranges follow from what the activations hold.",
+)
+@click.option(
+    "--held-out-videos",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compare decisions on N of DATA's test videos. Default: all.",
+)
+@click.option(
+    "--float-layer",
+    "float_layers",
+    multiple=True,
+    metavar="NAME",
+    help="Keep a further layer in float; repeatable. --sensitivity names them.",
+)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Print what each layer costs when it alone is lowered, and write nothing.",
+)
+@click.option(
+    "--optimize",
+    type=click.Choice(["cpu"]),
+    help="Rewrite the fp32 graph for CPUs: about twice as fast from 80 snippets a call, and 2.6 "
+    "times the size.",
+)
+@click.option("--streaming", is_flag=True, help="Also write the chunk graph, NAME.stream.onnx.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Also write the graph for co2net-infer --live, NAME.live.onnx; fp32 only. With DATA it "
+    "holds the mean features of the training videos, too.",
+)
+@click.option("--opset", type=int, default=20, show_default=True, help="ONNX opset, 18 to 21.")
+@click.option(
+    "--external-data", is_flag=True, help="Weights in a second file, for more than 2 GB of them."
+)
+@click.option(
+    "--gate",
+    "bounds",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Move a bound of the parity ladder: max_abs, mean_abs, segments, map_points; "
+    "VALUE none lifts it. Repeatable.",
+)
+@click.option("--no-gate", is_flag=True, help="Write OUT whatever was measured; it will say so.")
+@click.option("--published", is_flag=True, help="CHECKPOINT is a published CO2-Net state dict.")
+@click.option(
+    "--pool-kernel",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Pooling kernel of a published ANT_CO2 checkpoint, 13 as published; 1 for CO2.",
+)
+@dataset_options
+@quiet_option
+@version_option
+def main(
+    checkpoint: Path,
+    out: Path,
+    precision: str,
+    calibration: Path | None,
+    calibration_videos: int,
+    calibration_method: str,
+    held_out_videos: int | None,
+    float_layers: tuple[str, ...],
+    sensitivity: bool,
+    optimize: "Optimize | None",
+    streaming: bool,
+    live: bool,
+    opset: int,
+    external_data: bool,
+    bounds: tuple[str, ...],
+    no_gate: bool,
+    published: bool,
+    pool_kernel: int,
+    dataset_options: DatasetOptions,
+    quiet: bool,
+) -> None:
+    """Export CHECKPOINT to the ONNX file OUT and prove that both say the same.
+
+    OUT is a file or a folder, in which the file is called NAME.PRECISION.onnx after the
+    checkpoint (NAME.fp32-cpu.onnx with --optimize cpu). It gets its name only if its outputs, its
+    decisions and its mAP are those of the PyTorch model within the precision's bounds; decisions
+    and mAP are compared where DATA is given. With --published, --classes names the model's
+    classes; --stride and --fps set its snippet timing.
+
+    \b
+    Examples:
+      co2net-export run/best.ckpt model.onnx --streaming --live
+      co2net-export co2.pkl model.onnx --published --classes classes.txt
+      co2net-export run/best.ckpt fast.onnx --optimize cpu
+      co2net-export run/best.ckpt out/ --precision int8-cpu --calibration thumos14/
+      co2net-export run/best.ckpt out/ --precision int8-trt --calibration thumos14/ --sensitivity
+    """
+    from co2net_export.precision import FLOAT_LAYERS, PrecisionOptions
+    from co2net_runtime.records import from_mapping
+
+    loaded = _load(checkpoint, published, pool_kernel, dataset_options)
+    floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
+    options = from_mapping(
+        PrecisionOptions,
+        {"precision": precision, "method": calibration_method, "float_layers": list(floats)},
+        "options",
+    )
+    exporter = _exporter(
+        loaded, checkpoint, opset, calibration, dataset_options, calibration_videos,
+        held_out_videos, quiet,
+    )  # fmt: skip
+    if sensitivity:
+        from co2net_export.sensitivity import sweep, table
+
+        for line in table(sweep(exporter, options)):
+            click.echo(line)
+        return
+    if out.suffix != ".onnx":
+        kind = f"{precision}-{optimize}" if optimize else precision
+        out = output_folder(out) / f"{checkpoint.stem}.{kind}.onnx"
+    artefacts = exporter.write(
+        out,
+        options,
+        gate=_gate(precision, optimize or "none", bounds),
+        enforce=not no_gate,
+        streaming=streaming,
+        optimize=optimize or "none",
+        live=live,
+        external_data=external_data,
+    )
+    for artefact in artefacts:
+        _report(artefact, quiet)
+        click.echo(artefact.path)
+    _compare_with_fp32(exporter, artefacts[0], options, quiet)
+
+
+def _load(
+    path: Path, published: bool, pool_kernel: int, dataset_options: DatasetOptions
+) -> "Checkpoint":
+    # torch takes seconds to import: --help must not
+    from co2net.checkpoint import Checkpoint
+    from co2net.class_list import read_class_list
+
+    if published:
+        if dataset_options.classes is None:
+            raise click.UsageError("--published needs --classes FILE")
+        classes = read_class_list(dataset_options.classes)
+        loaded = Checkpoint.from_published(path, classes=classes, pool_kernel=pool_kernel)
+    elif pool_kernel != 1:
+        raise click.UsageError("--pool-kernel goes with --published: CHECKPOINT carries its own")
+    else:
+        loaded = Checkpoint.load(path)
+    timing = loaded.timing
+    try:
+        if dataset_options.snippet_frames is not None:
+            timing = dataclasses.replace(timing, snippet_frames=dataset_options.snippet_frames)
+        if dataset_options.fps is not None:
+            timing = dataclasses.replace(timing, fps=dataset_options.fps)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return dataclasses.replace(loaded, timing=timing)
+
+
+def _exporter(
+    loaded: "Checkpoint",
+    path: Path,
+    opset: int,
+    calibration: Path | None,
+    dataset_options: DatasetOptions,
+    calibration_videos: int,
+    held_out_videos: int | None,
+    quiet: bool,
+) -> "Exporter":
+    from co2net.datasets import open_dataset
+    from co2net_export.export import Exporter
+    from co2net_export.material import choose
+    from co2net_runtime.files import sha256
+
+    dataset = material = None
+    if calibration is not None:
+        dataset = open_dataset(calibration, dataset_options)
+        material = choose(
+            dataset, calibration_count=calibration_videos, held_out_count=held_out_videos
+        )
+        if dataset.timing != loaded.timing:
+            note(
+                f"warning: {calibration} has a snippet every {dataset.timing.snippet_frames} "
+                f"frames at {dataset.timing.fps:g} fps, the model was trained on "
+                f"{loaded.timing.snippet_frames} at {loaded.timing.fps:g}",
+                quiet=quiet,
+            )
+    return Exporter(
+        loaded,
+        checkpoint_sha256=sha256(path),
+        opset=opset,
+        dataset=dataset,
+        material=material,
+        quiet=quiet,
+    )
+
+
+def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
+    from co2net_export.gate import Gate, default_gate
+    from co2net_runtime.records import from_mapping, to_mapping
+
+    values = to_mapping(default_gate(precision, optimize))
+    for bound in bounds:
+        name, _, value = bound.partition("=")
+        try:
+            values[name] = None if value == "none" else float(value)
+        except ValueError as error:
+            raise click.UsageError(f"--gate {bound}: expected KEY=NUMBER or KEY=none") from error
+    return from_mapping(Gate, values, "--gate")
+
+
+def _report(artefact: "Artefact", quiet: bool) -> None:
+    proof = artefact.proof
+    note(
+        f"{artefact.path.name}: {_size(artefact.path) / 1e6:.3g} MB; from PyTorch, cas max "
+        f"{proof.tensors.cas.max_abs:.1e} mean {proof.tensors.cas.mean_abs:.1e}, attention max "
+        f"{proof.tensors.attention.max_abs:.1e} mean {proof.tensors.attention.mean_abs:.1e}",
+        quiet=quiet,
+    )
+    decisions = proof.decisions
+    if decisions is None:
+        note("  decisions not compared: name a dataset with --calibration", quiet=quiet)
+    else:
+        note(
+            f"  {decisions.segments} segments in {decisions.videos} held-out videos: "
+            f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
+            f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
+            f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "
+            "crossed a threshold",
+            quiet=quiet,
+        )
+    if proof.accuracy is not None:
+        note(
+            f"  mAP {proof.accuracy.artefact:.2f}, PyTorch {proof.accuracy.reference:.2f} "
+            f"({proof.accuracy.difference:+.2f})",
+            quiet=quiet,
+        )
+    for failure in artefact.failures:
+        note(f"warning: {artefact.path.name} would not pass the gate: {failure}", quiet=quiet)
+
+
+def _compare_with_fp32(
+    exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions", quiet: bool
+) -> None:
+    """Say what the lower precision buys on this machine."""
+    from co2net_export.session import open_graph, open_session
+    from co2net_export.speed import SNIPPETS, speedup
+
+    if (options.precision == "fp32" and artefact.contract.optimize == "none") or quiet:
+        return
+    graph = exporter.graph()
+    faster = speedup(open_graph(graph), open_session(artefact.path), artefact.contract)
+    size = _size(artefact.path) / graph.ByteSize()
+    verdict = f"{size:.2f} of fp32's size, {faster:.1f} times its speed at {SNIPPETS} snippets here"
+    if size >= 1 and faster <= 1:
+        note(f"warning: neither smaller nor faster than fp32 on this machine: {verdict}")
+    else:
+        note(f"  {verdict}")
+
+
+def _size(path: Path) -> int:
+    data = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What an artefact must hold to get its name: the parity ladder's bounds by precision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Upper bounds on what an artefact may change; None is not judged.
+
+    max_abs, mean_abs: absolute difference of cas and of attention, in units of max(1, max |cas|).
+    segments: segments lost, added or moved by more than a snippet, as a share of the reference's.
+    map_points: absolute difference of the average mAP, in points (percent).
+    """
+
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    segments: float | None = None
+    map_points: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, bound in vars(self).items():
+            if bound is not None and not bound >= 0:
+                raise ValueError(f"{name} must not be negative, got {bound}")
+
+
+GATES: Mapping[str, Gate] = MappingProxyType(
+    {
+        "fp32": Gate(max_abs=1e-5),
+        "fp16": Gate(mean_abs=1e-3, segments=0.005, map_points=0.1),
+        "int8-cpu": Gate(segments=0.03, map_points=0.5),
+        "int8-trt": Gate(segments=0.03, map_points=0.5),
+    }
+)
+
+# Winograd's form rounds more: its windows hold differences of neighbours, times up to 8
+OPTIMISED_FP32 = Gate(max_abs=1e-4)
+
+
+def default_gate(precision: str, optimize: str) -> Gate:
+    """Return the bounds for what an artefact's contract says of itself."""
+    if precision == "fp32" and optimize == "cpu":
+        return OPTIMISED_FP32
+    return GATES[precision]

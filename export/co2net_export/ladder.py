@@ -1,0 +1,182 @@
+"""The parity ladder: tensors, then decisions, then mAP, all against the PyTorch model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from co2net.checkpoint import Checkpoint
+from co2net.datasets import Dataset
+from co2net.evaluation import EvaluationOptions
+from co2net.ground_truth import evaluate
+from co2net.model import CO2Net
+from co2net.video import Video
+from co2net_export.calibration import Features
+from co2net_export.decisions import Decisions, Outputs, compare_decisions
+from co2net_export.gate import Gate
+from co2net_export.tensors import (
+    Case,
+    TensorParity,
+    compare_tensors,
+    make_cases,
+    reference_outputs,
+    run_case,
+)
+from co2net_export.to_onnx import GraphKind
+from co2net_runtime.console import progress
+from co2net_runtime.detections import Detections
+from co2net_runtime.proposals import decode
+from co2net_runtime.records import to_mapping
+
+# the average that CO2-Net's results are compared by
+MAP_RANGE = "0.1:0.7"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Average detection mAP over tIoU 0.1:0.7 of PyTorch and of the artefact, in percent."""
+
+    reference: float
+    artefact: float
+
+    @property
+    def difference(self) -> float:
+        """Points that the artefact is better (positive) or worse."""
+        return self.artefact - self.reference
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was measured of one artefact; None where there were no videos or annotations."""
+
+    tensors: TensorParity
+    decisions: Decisions | None = None
+    accuracy: Accuracy | None = None
+
+    def failures(self, gate: Gate) -> tuple[str, ...]:
+        """Return what exceeds the gate's bounds, one phrase each; nothing if it is met."""
+        measured: list[tuple[str, float, float | None]] = [
+            ("max difference / max(1, max |cas|)", self.tensors.max_ratio, gate.max_abs),
+            ("mean difference / max(1, max |cas|)", self.tensors.mean_ratio, gate.mean_abs),
+        ]
+        if self.decisions is not None:
+            measured.append(("share of segments changed", self.decisions.changed, gate.segments))
+        if self.accuracy is not None:
+            measured.append(
+                ("mAP difference in points", abs(self.accuracy.difference), gate.map_points)
+            )
+        return tuple(
+            f"{name} {value:.2g} > {bound:g}"
+            for name, value, bound in measured
+            if bound is not None and not value <= bound
+        )
+
+    def to_mapping(self, gate: Gate | None) -> dict[str, Any]:
+        """Return the figures and the gate they were held against (None: none) as plain values."""
+        return {
+            **to_mapping(self),
+            "gate": None if gate is None else to_mapping(gate),
+        }
+
+
+class HeldOut:
+    """Videos that calibration has not seen, and what the PyTorch model says of them."""
+
+    def __init__(
+        self,
+        model: CO2Net,
+        checkpoint: Checkpoint,
+        dataset: Dataset,
+        videos: Sequence[Video],
+        *,
+        quiet: bool = False,
+    ) -> None:
+        self.videos = tuple(videos)
+        self._dataset = dataset
+        self._checkpoint = checkpoint
+        self._quiet = quiet
+
+        def pytorch(features: Features) -> Outputs:
+            with torch.inference_mode():
+                outputs = model(torch.from_numpy(features.copy()[None]))  # memory-mapped
+            return Outputs(outputs.cas[0].numpy(), outputs.attention[0, :, 0].numpy())
+
+        self.references = self.run(pytorch, "PyTorch on held-out videos")
+        self._reference_map = self._average_map(self.references)
+
+    def run(
+        self, network: Callable[[Features], Outputs], label: str, *, quiet: bool = False
+    ) -> tuple[Outputs, ...]:
+        """Run a network on every video's features (T, D), with a progress bar called `label`."""
+        with progress(self.videos, label, quiet=quiet or self._quiet) as videos:
+            return tuple(network(self._dataset.load_features(video.name)) for video in videos)
+
+    def decisions(self, outputs: Sequence[Outputs]) -> Decisions:
+        """Compare the decisions with PyTorch's."""
+        return compare_decisions(self.references, outputs, self._checkpoint.decode)
+
+    def accuracy(self, outputs: Sequence[Outputs]) -> Accuracy | None:
+        """Compare the mAP with PyTorch's; None where no segments are annotated."""
+        if self._reference_map is None:
+            return None
+        found = self._average_map(outputs)
+        assert found is not None
+        return Accuracy(reference=self._reference_map, artefact=found)
+
+    def _average_map(self, outputs: Sequence[Outputs]) -> float | None:
+        if not any(len(video.segments) for video in self.videos):
+            return None
+        checkpoint, timing = self._checkpoint, self._dataset.timing
+        results = {}
+        for video, output in zip(self.videos, outputs, strict=True):
+            found = decode(output.cas, output.attention, checkpoint.decode)
+            seconds = timing.to_seconds(np.stack([found.start, found.end], axis=1))
+            results[video.name] = Detections(seconds, found.score, found.label, checkpoint.classes)
+        # a class that the model knows and the dataset does not can only give false positives
+        unknown = [name for name in checkpoint.classes if name not in self._dataset.classes]
+        evaluation = evaluate(
+            results,
+            self.videos,
+            (*self._dataset.classes, *unknown),
+            EvaluationOptions.of("co2net"),
+            timing,
+        )
+        return 100 * evaluation.result.averages[MAP_RANGE]
+
+
+class Ladder:
+    """Measures artefacts of one checkpoint; the PyTorch model runs once for all of them."""
+
+    def __init__(self, model: CO2Net, held_out: HeldOut | None) -> None:
+        self.held_out = held_out
+        self._cases = make_cases(model.config)
+        self._references = reference_outputs(model, self._cases)
+
+    def tensors(self, session: Any, *, kind: GraphKind, halo: int) -> TensorParity:
+        """Climb the first rung alone; errors as for `climb`."""
+        return compare_tensors(session, self._cases, self._references, kind=kind, halo=halo)
+
+    def climb(self, session: Any, *, kind: GraphKind, halo: int) -> Proof:
+        """Measure the artefact that the ONNX Runtime session runs, on every rung there is.
+
+        Raises BackendError if its outputs are not finite, or not 0 in the padding.
+        """
+        tensors = self.tensors(session, kind=kind, halo=halo)
+        if self.held_out is None:
+            return Proof(tensors)
+        outputs = self.held_out.run(
+            lambda features: run_video(session, features, kind=kind, halo=halo),
+            f"{kind} graph on held-out videos",
+        )
+        return Proof(tensors, self.held_out.decisions(outputs), self.held_out.accuracy(outputs))
+
+
+def run_video(
+    session: Any, features: Features, *, kind: GraphKind = "whole", halo: int = 0
+) -> Outputs:
+    """Run an artefact on one video's features (T, D)."""
+    case = Case(features[None], np.array([len(features)], dtype=np.int64))
+    cas, attention = run_case(session, case, kind=kind, halo=halo)
+    return Outputs(cas[0], attention[0, :, 0])

@@ -1,0 +1,69 @@
+"""Other engines say the same of the committed artefacts: the files mean what ONNX says.
+
+tests/runtime/test_artefacts.py does it in ONNX Runtime, the oldest supported and the newest.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+DATA = Path(__file__).parents[1] / "runtime" / "data"
+# how far another engine may be: one rounding step of an activation in int8
+PRECISIONS = {"tiny": 1e-5, "tiny_pool": 1e-5, "tiny.fp16": 5e-3, "tiny.int8-cpu": 2e-3}
+PRECISIONS["tiny.int8-trt"] = 2e-3
+NAMES = [f"{name}{kind}" for name in PRECISIONS for kind in ("", ".stream")] + ["tiny_cpu"]
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    with np.load(DATA / "tiny.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def case(request, arrays):
+    """A padded batch for one artefact, what to expect of its first row, and how exactly."""
+    name = request.param
+    known = name.removesuffix(".stream").replace("_cpu", "")
+    features = np.full((2, 45, 16), np.nan, np.float32)
+    features[0, :40] = arrays["video_40_features"]
+    features[1, :17] = arrays["video_17_features"]
+    feeds = {"features": features, "lengths": np.array([40, 17])}
+    if name.endswith(".stream"):
+        feeds["context"] = np.stack([features[0, :40].mean(0), features[1, :17].mean(0)])
+    expected = {
+        output: arrays[f"{known}_video_40_{output}"].reshape(40, -1)
+        for output in ("cas", "attention")
+    }
+    return DATA / f"{name}.onnx", feeds, expected, PRECISIONS[known]
+
+
+def check(outputs, expected, tolerance):
+    for name, output in outputs.items():
+        np.testing.assert_allclose(output[0, :40], expected[name], rtol=0, atol=tolerance)
+        assert not output[0, 40:].any()
+        assert not output[1, 17:].any()
+
+
+@pytest.mark.parametrize("case", NAMES, indirect=True)
+def test_reference_evaluator(case):
+    path, feeds, expected, tolerance = case
+    # its half-precision means are numpy's; that float32 overflows beyond the padding is its affair
+    with np.errstate(all="ignore"):
+        outputs = ReferenceEvaluator(onnx.load(path)).run(list(expected), feeds)
+    check(dict(zip(expected, outputs, strict=True)), expected, tolerance)
+
+
+@pytest.mark.parametrize("case", NAMES, indirect=True)
+def test_openvino(case):
+    openvino = pytest.importorskip(
+        "openvino", reason="OpenVINO is not installed: pip install 'co2net[dev]'"
+    )
+    path, feeds, expected, tolerance = case
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(path, "CPU", options)
+    outputs = model(feeds)
+    check({name: outputs[name] for name in expected}, expected, tolerance)

@@ -1,0 +1,270 @@
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from co2net.datasets import DatasetOptions, open_dataset
+from co2net_export import artefact, export
+from co2net_export.export import Exporter, check_name
+from co2net_export.gate import Gate
+from co2net_export.material import choose, spread
+from co2net_export.precision import PRECISIONS, PrecisionOptions
+from co2net_export.sensitivity import sweep, table
+from co2net_export.session import open_session
+from co2net_export.tensors import Case, run_case
+from co2net_runtime.contract import Contract, ReceptiveField
+from co2net_runtime.errors import BackendError, ContractError, InputError
+from co2net_runtime.records import to_mapping
+
+LOOSE = Gate(segments=1.0)
+
+
+@pytest.fixture(scope="module")
+def exporter(tiny, data):
+    """One exporter for all tests of this file: PyTorch and its exporter run once."""
+    dataset = open_dataset(data)
+    return Exporter(
+        tiny.tiny_checkpoint(),
+        checkpoint_sha256="ab" * 32,
+        dataset=dataset,
+        material=choose(dataset),
+        quiet=True,
+    )
+
+
+def contract_of(path):
+    model = onnx.load(path, load_external_data=False)
+    assert len(model.metadata_props) == 1
+    return Contract.from_metadata({p.key: p.value for p in model.metadata_props}, str(path))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
+    options = PrecisionOptions(precision=precision)
+    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, streaming=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.stream.onnx"]
+    whole, stream = (contract_of(entry.path) for entry in written)
+    assert [entry.contract for entry in written] == [whole, stream]
+    assert whole.precision == stream.precision == precision
+    assert whole.checkpoint_sha256 == stream.checkpoint_sha256 == "ab" * 32
+    assert (whole.graph, whole.inputs) == ("whole", ("features", "lengths"))
+    assert (stream.graph, stream.inputs) == ("stream", ("features", "lengths", "context"))
+    assert whole.receptive_field == ReceptiveField(cas=2, attention=3)
+    assert whole.classes == exporter.checkpoint.classes
+    for contract in (whole, stream):
+        assert contract.parity["decisions"]["videos"] == 6
+        assert contract.parity["gate"]["segments"] == 1.0
+        assert {"cas", "attention", "scale"} == set(contract.parity["tensors"])
+        assert 0 <= contract.parity["accuracy"]["artefact"] <= 100
+        assert {"co2net", "onnx", "torch"} <= set(contract.versions)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_chunks_say_what_the_whole_video_says(exporter, tmp_path, precision):
+    """Both graphs of one precision, so that only the chunking is compared."""
+    options = PrecisionOptions(precision=precision)
+    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, streaming=True)
+    whole, stream = (open_session(entry.path) for entry in written)
+    features = np.random.default_rng(0).random((2, 150, 16), np.float32)
+    features[1, 95:] = np.nan
+    case = Case(features, np.array([150, 95]))
+    for expected, found in zip(
+        run_case(whole, case, kind="whole", halo=0),
+        run_case(stream, case, kind="stream", halo=3),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+    if precision == "fp32":
+        # one snippet of halo less is not enough: the receptive field is no larger than stated
+        short = run_case(stream, case, kind="stream", halo=2)
+        assert np.abs(short[1] - expected).max() > 1e-4
+
+
+def test_the_same_export_gives_the_same_bytes(exporter, tmp_path):
+    options = PrecisionOptions(precision="int8-cpu")
+    for name in ("a", "b"):
+        exporter.write(tmp_path / f"{name}.onnx", options, gate=LOOSE)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert str(tmp_path).encode() not in (tmp_path / "a.onnx").read_bytes()
+
+
+def test_a_gate_that_is_not_met_leaves_nothing(exporter, tmp_path):
+    options = PrecisionOptions(precision="int8-cpu")
+    with pytest.raises(BackendError, match=r"too far .*share of segments changed .* > 0"):
+        exporter.write(tmp_path / "model.onnx", options, gate=Gate(segments=0.0), streaming=True)
+    with pytest.raises(BackendError, match="max difference"):
+        exporter.write(tmp_path / "model.onnx", options, gate=Gate(max_abs=1e-9))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_graph_does_not_get_its_name(exporter, tmp_path, monkeypatch):
+    """The fp32 gate finds a weight that is off by one part in a thousand."""
+
+    def damage(graph, *_args):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(graph)
+        for tensor in copy.graph.initializer:
+            if tensor.name == "classifier.1.weight":
+                values = onnx.numpy_helper.to_array(tensor).copy()
+                values[0, 0, 0] *= 1.001
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        return copy
+
+    monkeypatch.setattr(export, "lower", damage)
+    with pytest.raises(BackendError, match="too far from the PyTorch model"):
+        exporter.write(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_enforcement_the_contract_says_so(exporter, tmp_path):
+    options = PrecisionOptions(precision="int8-cpu")
+    (written,) = exporter.write(
+        tmp_path / "model.onnx", options, gate=Gate(segments=0.0), enforce=False
+    )
+    assert written.failures
+    assert contract_of(written.path).parity["gate"] is None
+
+
+def test_an_old_artefact_survives_a_failed_export(exporter, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(BackendError):
+        exporter.write(path, PrecisionOptions(precision="int8-cpu"), gate=Gate(max_abs=0.0))
+    assert path.read_bytes() == b"old"
+
+
+def test_weights_in_a_second_file(exporter, tmp_path, monkeypatch):
+    monkeypatch.setattr(artefact, "EXTERNAL_BYTES", 100)
+    (written,) = exporter.write(tmp_path / "model.onnx", external_data=True)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["model.onnx", "model.onnx.data"]
+    (whole,) = exporter.write(tmp_path / "one.onnx")
+    features = np.random.default_rng(0).random((1, 9, 16), np.float32)
+    feeds = {"features": features, "lengths": np.array([9])}
+    for found, expected in zip(
+        open_session(written.path).run(None, feeds),
+        open_session(whole.path).run(None, feeds),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_too_large_for_one_file_asks_for_two(exporter, tmp_path, monkeypatch):
+    monkeypatch.setattr(artefact, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(InputError, match="add --external-data"):
+        exporter.write(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(exporter, tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource", reason="limits on file sizes exist on Unix alone")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"model.onnx \(0 MB\) cannot be written: File too"):
+            exporter.write(tmp_path / "model.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(exporter, tmp_path):
+    with pytest.raises(InputError, match="cannot write here: No such file or directory"):
+        exporter.write(tmp_path / "nowhere" / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "fits"),
+    [
+        ("model.onnx", "fp16", True),
+        ("model.fp16.onnx", "fp16", True),
+        ("model.int8.onnx", "int8-cpu", True),
+        ("model.int8-cpu.onnx", "int8-cpu", True),
+        ("model_fp32_v2.onnx", "fp16", False),
+        ("model.int8-trt.onnx", "int8-cpu", False),
+        ("model.int8.onnx", "fp32", False),
+        ("model.stream.onnx", "fp32", False),
+        ("model.pt", "fp32", False),
+    ],
+)
+def test_a_name_must_not_deny_the_precision(tmp_path, name, precision, fits):
+    if fits:
+        check_name(tmp_path / name, precision)
+    else:
+        with pytest.raises(InputError, match="name"):
+            check_name(tmp_path / name, precision)
+
+
+def test_int8_needs_data(tiny, tmp_path):
+    exporter = Exporter(tiny.tiny_checkpoint(), checkpoint_sha256="")
+    with pytest.raises(InputError, match="--calibration DATA"):
+        exporter.write(tmp_path / "model.onnx", PrecisionOptions(precision="int8-trt"))
+
+
+def test_an_unknown_float_layer_names_the_nearest(exporter, tmp_path):
+    options = PrecisionOptions(precision="int8-cpu", float_layers=("classifier.3",))
+    with pytest.raises(InputError, match="did you mean 'classifier"):
+        exporter.write(tmp_path / "model.onnx", options)
+
+
+def test_data_of_another_width_or_of_other_classes_are_refused(tiny, data, tmp_path):
+    checkpoint = tiny.tiny_checkpoint()
+    renamed = dataclasses.replace(checkpoint, classes=("Run", "Jump", "Fly"))
+    with pytest.raises(InputError, match="classes that the model does not know \\('Throw'"):
+        Exporter(renamed, checkpoint_sha256="", dataset=open_dataset(data))
+    wide = tmp_path / "wide"
+    tiny.write_dataset(wide)
+    for file in (wide / "features").iterdir():
+        np.save(file, np.ones((30, 20), np.float32))
+    document = json.loads((wide / "annotations.json").read_text())
+    document["streams"] = {"rgb_dim": 10, "flow_dim": 10}
+    (wide / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"10 \+ 10 channels, the model takes 6 \+ 10"):
+        Exporter(checkpoint, checkpoint_sha256="", dataset=open_dataset(wide))
+
+
+def test_calibration_and_judging_videos_are_disjoint(tiny, data, tmp_path):
+    found = choose(open_dataset(data), calibration_count=5, held_out_count=4)
+    assert len(found.calibration) == 5
+    assert {video.subset for video in found.calibration} == {"training"}
+    assert {video.subset for video in found.held_out} == {"validation"}
+    assert len(found.held_out) == 4
+    alone = tmp_path / "training-only"
+    tiny.write_dataset(alone, test=0)
+    found = choose(open_dataset(alone, DatasetOptions(train_subset="training")))
+    names = [{video.name for video in part} for part in (found.calibration, found.held_out)]
+    assert not names[0] & names[1]
+    assert [len(part) for part in names] == [6, 6]
+    assert spread("abcdef", 3) == ("a", "c", "e")
+
+
+def test_sensitivity_lowers_each_layer_alone(exporter):
+    rows = sweep(exporter, PrecisionOptions(precision="int8-cpu"))
+    assert len(rows) == 14
+    by_name = {row.layers: row for row in rows}
+    assert by_name[("classifier.1",)].parameters == 12 * 12 * 3
+    # the classifier has no say in the attention, nor the attention heads in cas
+    assert by_name[("classifier.1",)].attention_mean_abs < 1e-6
+    assert by_name[("classifier.1",)].cas_mean_abs > 1e-4
+    assert by_name[("vAttn.attention.3",)].cas_mean_abs < 1e-6
+    assert by_name[("vAttn.attention.3",)].attention_mean_abs > 1e-4
+    lines = list(table(rows))
+    assert len(lines) == 1 + 14 + 1
+    assert lines[-2].startswith("10 layers together")
+    half = sweep(exporter, PrecisionOptions(precision="fp16"))
+    assert half[-1].cas_mean_abs < rows[-1].cas_mean_abs / 5
+
+
+def test_gates_refuse_nonsense():
+    with pytest.raises(ValueError, match="must not be negative"):
+        Gate(max_abs=-1)
+
+
+def test_parity_record_is_plain_json(exporter, tmp_path):
+    (written,) = exporter.write(tmp_path / "model.onnx")
+    parity = json.loads(json.dumps(to_mapping(written.contract)))["parity"]
+    assert parity["decisions"]["lost"] == 0
+    with pytest.raises(ContractError):
+        Contract.from_metadata({}, "model.onnx")
