@@ -1,0 +1,79 @@
+"""What a Jetson says of itself: release, power mode, clocks, temperatures (jetson-stats)."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Jetson:
+    """Facts that a figure of a Jetson is worth nothing without.
+
+    release: L4T release, first line of nv_tegra_release. power_mode: as nvpmodel names it.
+    clocks_locked: whether jetson_clocks is on, temperatures_c: by sensor; both need jetson-stats
+    and are None and empty without it.
+    """
+
+    release: str
+    power_mode: str | None
+    clocks_locked: bool | None
+    temperatures_c: dict[str, float]
+
+
+def read_jetson(root: Path = Path("/")) -> Jetson | None:
+    """Return this Jetson's facts, None on another machine. root: where etc is found."""
+    try:
+        release = (root / "etc/nv_tegra_release").read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    locked, temperatures = _from_jetson_stats()
+    return Jetson(release.lstrip("# "), _power_mode(), locked, temperatures)
+
+
+def _power_mode() -> str | None:
+    try:
+        done = subprocess.run(
+            ["nvpmodel", "-q"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    for line in done.stdout.splitlines():
+        name, separator, mode = line.partition(":")
+        if separator and name.strip() == "NV Power Mode":
+            return mode.strip()
+    return None
+
+
+@contextmanager
+def jetson_stats(interval_s: float = 1.0) -> Iterator[Any]:
+    """Yield jetson-stats' connection to its service, None where it is not there or not running."""
+    try:
+        from jtop import jtop  # type: ignore[import-not-found]  # on Jetsons only
+    except ImportError:
+        yield None
+        return
+    board = jtop(interval=interval_s)
+    try:
+        board.start()
+    except Exception:  # jtop's errors share no base class
+        yield None
+        return
+    try:
+        yield board
+    finally:
+        board.close()
+
+
+def _from_jetson_stats() -> tuple[bool | None, dict[str, float]]:
+    with jetson_stats() as board:
+        if board is None:
+            return None, {}
+        readings = {
+            name: float(sensor["temp"])
+            for name, sensor in board.temperature.items()
+            if sensor.get("online", True)
+        }
+        return bool(board.jetson_clocks), readings
