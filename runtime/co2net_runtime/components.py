@@ -20,8 +20,7 @@ from co2net_runtime.proposals import (
     localized_classes,
     score_runs,
 )
-
-Rows = npt.NDArray[np.float32]
+from co2net_runtime.row_buffer import RowBuffer, Rows
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Components:
         self._options = options
         self._thresholds = options.thresholds
         self._window, self._longest, self._given = window, longest, probabilities
-        # of snippets first ... seen - 1: cas * attention (C + 1), attention
-        self._rows = np.zeros((0, classes + 2), np.float32)
-        self._first = self.seen = 0
+        # a row per snippet: cas * attention (C + 1), attention
+        self._buffer = RowBuffer(classes + 2)
+        self.seen = 0
         self.open_start: int | None = None
         self._closed: list[Component] = []
         # highest attention of all snippets but the first
@@ -70,7 +69,7 @@ class Components:
         """Take rows (n, C + 2), cas and attention; return the components that are final now."""
         rows = rows.astype(np.float32)
         rows[:, :-1] *= rows[:, -1:]
-        self._rows = np.concatenate([self._rows, rows])
+        self._buffer.append(rows)
         found = []
         for row in rows:
             self._take(float(row[-1]))
@@ -90,7 +89,7 @@ class Components:
         """Return (class, score) of the open component: mean activation, no outer region yet."""
         if self.open_start is None:
             return []
-        inside = self._known[self.open_start - self._first :, :-1]
+        inside = self._known(self.open_start)[:, :-1]
         probabilities = self._probabilities(self.open_start)
         scores = inside.mean(axis=0, dtype=np.float64)[:-1]
         scores += self._options.class_score_weight * probabilities
@@ -102,27 +101,29 @@ class Components:
         closed = [(one.start, one.end, int(one.cut)) for one in self._closed]
         start = -1 if self.open_start is None else self.open_start
         return {
-            "rows": self._rows,
-            "counters": np.array([self._first, self.seen, start], np.int64),
+            "rows": self._buffer.rows.copy(),
+            "counters": np.array([self._buffer.first, self.seen, start], np.int64),
             "closed": np.array(closed, np.int64).reshape(-1, 3),
             "highest": np.array(self._highest),
         }
 
     def restore(self, state: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Go on from what `state` returned."""
-        rows = state["rows"].astype(np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self._rows.shape[1]:
-            raise ValueError(f"rows {rows.shape}, expected (n, {self._rows.shape[1]})")
-        self._rows = rows
-        self._first, self.seen, start = (int(value) for value in state["counters"])
+        """Go on from what `state` returned. Raises ValueError if it is of other classes."""
+        first, self.seen, start = (int(value) for value in state["counters"])
+        self._buffer.reset(first, state["rows"].astype(np.float32))
         self.open_start = None if start < 0 else start
         self._closed = [Component(int(s), int(e), bool(cut)) for s, e, cut in state["closed"]]
         self._highest = float(state["highest"])
 
-    @property
-    def _known(self) -> Rows:
-        """Rows of the snippets taken so far: results do not depend on the blocks they come in."""
-        return self._rows[: self.seen - self._first]
+    def _known(self, start: int, end: int | None = None) -> Rows:
+        """Return the rows of the snippets [start, end), or from start to the last one taken.
+
+        What has arrived and is not taken yet is left out: results do not depend on the blocks that
+        the snippets come in.
+        """
+        first = self._buffer.first
+        end = self.seen if end is None else min(end, self.seen)
+        return self._buffer.rows[start - first : end - first]
 
     def _take(self, attention: float) -> None:
         index = self.seen
@@ -140,21 +141,21 @@ class Components:
 
     def _cut(self, start: int) -> None:
         middle = start + max(1, (self.seen - start) // 2)
-        tail = self._known[middle - self._first :, -1]
+        tail = self._known(middle)[:, -1]
         place = middle + int(tail.argmin()) if len(tail) else self.seen
         self._closed.append(Component(start, place, cut=True))
         self.open_start = place if place < self.seen else None
 
-    def _last_outer(self, component: Component) -> int:
-        """Return the last snippet of the outer region on the right (method, section 4, step 4)."""
-        length = component.end - component.start
-        return int(component.end - 1 + self._options.outer_margin * length)
+    def _outer(self, component: Component) -> tuple[int, int]:
+        """Return the first and the last snippet of its outer region (method, section 4, step 4)."""
+        margin = self._options.outer_margin * (component.end - component.start)
+        return int(max(component.start - margin, 0)), int(component.end - 1 + margin)
 
     def _emit(self, *, at_end: bool) -> list[tuple[Component, SnippetSegments]]:
         found, waiting = [], []
         for component in self._closed:
             final = at_end or (
-                self._last_outer(component) < self.seen and not self._undecided(component)
+                self._outer(component)[1] < self.seen and not self._undecided(component)
             )
             if final:
                 segments = self._decode(component)
@@ -169,7 +170,7 @@ class Components:
         """Return for each threshold whether snippet 0 is the only one above it so far."""
         if component.start:
             return np.zeros(len(self._thresholds), bool)
-        first = float(self._rows[0, -1])
+        first = float(self._known(0, 1)[0, -1])
         alone: npt.NDArray[np.bool_] = (first > self._thresholds) & (
             self._highest <= self._thresholds
         )
@@ -179,29 +180,31 @@ class Components:
         return self._given is not None and bool(self._alone(component).any())
 
     def _decode(self, component: Component) -> SnippetSegments:
-        inside = slice(component.start - self._first, component.end - self._first)
         # a snippet below all thresholds on either side: the component's ends are its own
-        attention = np.pad(self._known[inside, -1], 1)
+        attention = np.pad(self._known(component.start, component.end)[:, -1], 1)
         start, end, level = attention_runs(attention, self._thresholds)
         keep = ~((start == 1) & (end == 2) & self._alone(component)[level])
         shift = component.start - 1
         probabilities = self._probabilities(component.start)
+        # all that its runs can see: the cost is the component's, not that of what is remembered
+        low, last = self._outer(component)
+        low = max(low, self._buffer.first)
         return score_runs(
-            self._known[:, :-1],
+            self._known(low, last + 1)[:, :-1],
             start[keep] + shift,
             end[keep] + shift,
             level[keep],
             probabilities,
             localized_classes(probabilities, self._options),
             self._options,
-            first=self._first,
+            first=low,
         )
 
     def _probabilities(self, start: int) -> Floats:
         if self._given is not None:
             return self._given
-        begin = min(max(self.seen - self._window, self._first), start)
-        return activation_probabilities(self._known[begin - self._first :, :-1], self._options)
+        begin = min(max(self.seen - self._window, self._buffer.first), start)
+        return activation_probabilities(self._known(begin)[:, :-1], self._options)
 
     def _forget(self) -> None:
         """Drop what no later result looks at."""
@@ -210,8 +213,4 @@ class Components:
         starts = [one.start for one in self._closed]
         starts.append(self.seen if self.open_start is None else self.open_start)
         margin = math.ceil(self._options.outer_margin * self._longest) + 1
-        keep = max(0, min(self.seen - self._window, min(starts) - margin))
-        # in large pieces: copying at every snippet would cost more than the network's last layer
-        if keep - self._first > max(64, len(self._rows) // 8):
-            self._rows = self._rows[keep - self._first :].copy()
-            self._first = keep
+        self._buffer.forget(min(self.seen - self._window, min(starts) - margin))

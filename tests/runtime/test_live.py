@@ -12,7 +12,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.live import LiveLocalizer, LiveOptions, LivePool
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.options import DecodeOptions
-from co2net_runtime.proposals import class_probabilities, decode
+from co2net_runtime.proposals import class_probabilities, decode, score_runs
 
 UNBOUNDED = LiveOptions(longest_s=None)
 
@@ -175,6 +175,26 @@ def test_a_component_that_never_closes_is_cut_and_memory_stays_bounded():
     assert max(sizes) <= max(sizes[:300])
     assert all(one.cut and 10 <= one.end - one.start < 20 for one in covered)
     assert [one.end for one in covered[:-1]] == [one.start for one in covered[1:]]
+
+
+def test_decoding_looks_at_the_component_and_its_margins_only(monkeypatch):
+    """So a stream whose whole history is kept costs no more per component at its end."""
+    looked_at = []
+    monkeypatch.setattr(
+        "co2net_runtime.components.score_runs",
+        lambda rows, *args, **given: (
+            looked_at.append(len(rows)) or score_runs(rows, *args, **given)
+        ),
+    )
+    components = Components(
+        3, DecodeOptions(), window=1, longest=None, probabilities=np.full(3, 0.3)
+    )
+    rows = np.ones((4000, 5), np.float32)
+    rows[:, -1] = np.arange(4000) % 20 < 12
+    for start in range(0, 4000, 50):
+        components.push(rows[start : start + 50])
+    assert len(looked_at) == 200
+    assert max(looked_at) <= 12 + 2 * 3
 
 
 def test_segment_comes_when_its_margin_is_known(tiny_path):
