@@ -14,6 +14,7 @@ COMMANDS = MappingProxyType(
         "parity": "Artefacts against the PyTorch model: tensors, decisions, mAP.",
         "describe": "What an ONNX file holds: contract, layers, weights, arithmetic.",
         "latency": "Time and memory of artefacts, of PyTorch, and of what else one could take.",
+        "goals": "What is promised of the CPU path, and what this machine reaches.",
         "report": "Runs on one page with tables and charts; or what changed between two.",
         "suite": "Parity, latency and their report in one go.",
     }

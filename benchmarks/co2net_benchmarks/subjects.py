@@ -83,6 +83,11 @@ class Subject:
         segments = self.contract.timing.to_seconds(np.stack([found.start, found.end], axis=1))
         return len(Detections(segments, found.score, found.label, self.contract.classes))
 
+    def tensors(self, outputs: Any) -> Outputs:
+        """Return the network's cas (T, C + 1) and attention (T,)."""
+        cas, attention = outputs
+        return cas, attention
+
     def run_files(self, paths: Sequence[Path]) -> int:
         """Work through feature files as fast as this target can; return the segments found."""
         return sum(run_once(self, path)[1] for path in paths)
@@ -95,7 +100,9 @@ def open_subject(prepared: Prepared, options: EngineOptions) -> Subject:
         "torch": TorchSubject,
         "compile": TorchSubject,
         "plain": PlainSubject,
+        "onnxruntime": EngineSubject,
         "openvino": OpenVinoSubject,
+        "openvino-f32": OpenVinoSubject,
     }
     return subjects[prepared.target.kind](prepared, options)
 
@@ -118,19 +125,27 @@ class RuntimeSubject(Subject):
         """Run Localizer.decode."""
         return len(self._localizer.decode(outputs))
 
-    def time_engine(self) -> Callable[[], float]:
-        """Time every call of the engine from now on; the result returns their sum, seconds."""
-        backend, spent = self._localizer._backend, [0.0]  # no public way leads between the two
-        infer = type(backend).infer
+    def tensors(self, outputs: "Activations") -> Outputs:
+        """Return what the localizer's activations hold."""
+        return outputs.cas, outputs.attention
 
-        def timed(feeds: Any) -> Any:
+    def time_network(self, paths: Sequence[Path], size: int | None) -> float:
+        """Run the network alone over feature files; return the seconds it took.
+
+        The videos run in groups as Localizer.stream_files makes them, with features that are in
+        memory already. size: of a batch; None for what is best here.
+        """
+        from co2net_runtime.features import FeatureFile
+        from co2net_runtime.pipeline import PACKED_WINDOW
+
+        spent_s = 0.0
+        for begin in range(0, len(paths), PACKED_WINDOW):
+            files = paths[begin : begin + PACKED_WINDOW]
+            videos = [FeatureFile(p.stem, p).read(self.contract.feature_dim) for p in files]
             start = time.perf_counter()
-            outputs = infer(backend, feeds)
-            spent[0] += time.perf_counter() - start
-            return outputs
-
-        backend.infer = timed  # type: ignore[method-assign]  # of this one object
-        return lambda: spent[0]
+            self._localizer.activations_of(videos, size=size)
+            spent_s += time.perf_counter() - start
+        return spent_s
 
     def run_files(self, paths: Sequence[Path]) -> int:
         """Run Localizer.stream_files."""
@@ -200,16 +215,10 @@ class PlainSubject(Subject):
     """torch.onnx.export of the training model in ONNX Runtime, both with their defaults."""
 
     def __init__(self, prepared: Prepared, options: EngineOptions) -> None:
-        import onnxruntime
-
-        session_options = onnxruntime.SessionOptions()
-        session_options.intra_op_num_threads = options.threads or 0
-        self._session = onnxruntime.InferenceSession(
-            str(prepared.path), session_options, providers=["CPUExecutionProvider"]
-        )
+        self._session, version = _default_session(prepared.path, options)
         assert prepared.contract is not None
         self.contract = Contract.from_json(prepared.contract, prepared.target.name)
-        self.engine = f"{DESCRIPTIONS['plain']}, onnxruntime {onnxruntime.__version__} cpu"
+        self.engine = f"{DESCRIPTIONS['plain']}, onnxruntime {version} cpu"
 
     def network(self, features: Features) -> Outputs:
         """Run the network: cas (T, C + 1), attention (T,)."""
@@ -217,13 +226,35 @@ class PlainSubject(Subject):
         return cas[0], attention[0, :, 0]
 
 
+class EngineSubject(Subject):
+    """An ONNX artefact in ONNX Runtime with its defaults, without our runtime."""
+
+    def __init__(self, prepared: Prepared, options: EngineOptions) -> None:
+        from co2net_runtime.onnx_file import read_contract
+
+        self._session, version = _default_session(prepared.path, options)
+        self.contract = read_contract(prepared.path)
+        self.engine = f"{DESCRIPTIONS['onnxruntime']}, {version} cpu"
+
+    def network(self, features: Features) -> Outputs:
+        """Run the network: cas (T, C + 1), attention (T,)."""
+        lengths = np.array([len(features)], dtype=np.int64)
+        feeds = {"features": features[None], "lengths": lengths}
+        cas, attention = self._session.run(["cas", "attention"], feeds)
+        return cas[0], attention[0, :, 0]
+
+
 class OpenVinoSubject(Subject):
-    """An ONNX artefact in OpenVINO, with its defaults."""
+    """An ONNX artefact in OpenVINO, with its defaults or told to compute in float32."""
 
     def __init__(self, prepared: Prepared, options: EngineOptions) -> None:
         import openvino  # type: ignore[import-not-found]  # optional peer
 
-        config = {"INFERENCE_NUM_THREADS": options.threads} if options.threads else {}
+        config: dict[str, Any] = {}
+        if options.threads:
+            config["INFERENCE_NUM_THREADS"] = options.threads
+        if prepared.target.kind == "openvino-f32":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
         model = openvino.Core().compile_model(str(prepared.path), "CPU", config)
         self._request = model.create_infer_request()
         assert prepared.contract is not None
@@ -231,7 +262,7 @@ class OpenVinoSubject(Subject):
         # by default it computes in bfloat16 where the processor can
         self.computes_in = str(model.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         version = openvino.__version__.partition("-")[0]
-        self.engine = f"{DESCRIPTIONS['openvino']} {version} cpu, computes in {self.computes_in}"
+        self.engine = f"OpenVINO {version} cpu, computes in {self.computes_in}"
 
     def network(self, features: Features) -> Outputs:
         """Run the network: cas (T, C + 1), attention (T,)."""
@@ -249,7 +280,7 @@ def prepare(target: Target, folder: Path) -> Prepared:
         path = folder / f"{target.path.stem}.plain.onnx"
         _plain_export(checkpoint, path)
         return Prepared(target, path, checkpoint_contract(checkpoint, target.path).to_json())
-    if target.kind == "openvino":
+    if target.kind in ("openvino", "openvino-f32"):
         import onnx
 
         model = onnx.load(str(target.path), load_external_data=False)
@@ -273,6 +304,18 @@ def checkpoint_contract(checkpoint: Any, path: Path) -> Contract:
         decode=checkpoint.decode,
         pool_kernel=checkpoint.model.pool_kernel,
     )
+
+
+def _default_session(path: Path, options: EngineOptions) -> tuple[Any, str]:
+    """Open a file in ONNX Runtime as one does without our runtime; return its version, too."""
+    import onnxruntime
+
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = options.threads or 0
+    session = onnxruntime.InferenceSession(
+        str(path), session_options, providers=["CPUExecutionProvider"]
+    )
+    return session, onnxruntime.__version__
 
 
 def _plain_export(checkpoint: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from co2net_runtime.errors import InputError
 
-Kind = Literal["torch", "compile", "plain", "runtime", "openvino"]
+Kind = Literal["torch", "compile", "plain", "runtime", "onnxruntime", "openvino", "openvino-f32"]
 
 _RUNTIME_SUFFIXES = (".onnx", ".engine")
 
@@ -19,10 +19,14 @@ DESCRIPTIONS = MappingProxyType(
         "compile": "torch.compile",
         "plain": "plain torch.onnx.export, ONNX Runtime defaults",
         "runtime": "co2net runtime",
+        "onnxruntime": "ONNX Runtime alone, with its defaults",
         "openvino": "OpenVINO",
+        "openvino-f32": "OpenVINO, told to compute in float32",
     }
 )
-_ALSO_NEEDED = MappingProxyType({"plain": ("torch", "onnxscript"), "openvino": ("onnx",)})
+_ALSO_NEEDED = MappingProxyType(
+    {"plain": ("torch", "onnxscript"), "openvino": ("onnx",), "openvino-f32": ("onnx",)}
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Target:
     """One thing to measure, in one child process.
 
     name: as tables show it. kind: what runs the file (`DESCRIPTIONS`). path: a checkpoint
-    (torch, compile, plain) or an artefact (runtime, openvino). published_decoding: segments by
-    the published program's nested loops instead of the runtime's decoder.
+    (torch, compile, plain) or an artefact (runtime, onnxruntime, openvino). published_decoding:
+    segments by the published program's nested loops instead of the runtime's decoder.
     """
 
     name: str
@@ -47,7 +51,7 @@ class Target:
     @property
     def needs_preparation(self) -> bool:
         """Whether something must be exported or read before the engine can open it."""
-        return self.kind in ("plain", "openvino")
+        return self.kind in ("plain", "openvino", "openvino-f32")
 
     @property
     def model_bytes(self) -> int:
@@ -59,7 +63,9 @@ class Target:
         """The package that runs the network."""
         if self.kind == "runtime":
             return "tensorrt" if self.path.suffix == ".engine" else "onnxruntime"
-        return {"plain": "onnxruntime", "openvino": "openvino"}.get(self.kind, "torch")
+        peers = {"plain": "onnxruntime", "onnxruntime": "onnxruntime"}
+        peers |= {"openvino": "openvino", "openvino-f32": "openvino"}
+        return peers.get(self.kind, "torch")
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -95,7 +101,7 @@ def parse_target(text: str) -> Target:
         )
     if not kind:
         kind = "runtime" if path.suffix in _RUNTIME_SUFFIXES else "torch"
-    given = f"{kind}:{path.name}" if kind in ("compile", "plain", "openvino") else path.name
+    given = path.name if kind in ("torch", "runtime") else f"{kind}:{path.name}"
     return Target(name or given, cast(Kind, kind), path)
 
 
@@ -105,7 +111,7 @@ def parse_targets(
     """Read the targets of a command line; names must differ.
 
     peers: also measure what users would take instead, from the first checkpoint (torch.compile,
-    plain export) and the first ONNX file (OpenVINO). published_decoding: also measure the first
+    plain export) and the first ONNX file (OpenVINO, with its defaults and in float32). published_decoding: also measure the first
     checkpoint with the published post-processing.
 
     Raises InputError for a missing file, two targets of one name, or no file to make a peer of.
@@ -125,6 +131,7 @@ def parse_targets(
         "compile": checkpoint,
         "plain": checkpoint,
         "openvino": artefact,
+        "openvino-f32": artefact,
     }
     targets += [
         Target(f"{kind}:{path.name}", kind, path)

@@ -78,6 +78,18 @@ class Worker:
                 samples.setdefault(stage, []).append(seconds)
         return {"samples": samples, "segments": segments, "peak_rss_bytes": peak_rss_bytes()}
 
+    def save_outputs(self, path: str, to: str) -> dict[str, Any]:
+        """Run the network on one video and save what it gives, cas and attention (.npz)."""
+        import numpy as np
+
+        from co2net_runtime.features import FeatureFile
+
+        feature_dim = self._subject.contract.feature_dim
+        features = FeatureFile("video", Path(path)).read(feature_dim)
+        cas, attention = self._subject.tensors(self._subject.network(features))
+        np.savez(to, cas=cas, attention=attention)
+        return {}
+
     def run_each(self, paths: Sequence[str]) -> dict[str, Any]:
         """Take videos one at a time through the pipeline; return each one's time."""
         from co2net_benchmarks.subjects import run_once
@@ -91,10 +103,10 @@ class Worker:
         wall_s = time.perf_counter() - start
         return {"segments": segments, "wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes()}
 
-    def run_piped(self, paths: Sequence[str]) -> dict[str, Any]:
-        """Work through all videos as `run_all`; also return the time inside the engine."""
-        network_s = self._subject.time_engine()
-        return {**self.run_all(paths), "network_s": network_s()}
+    def run_network(self, paths: Sequence[str], size: int | None = None) -> dict[str, Any]:
+        """Run the network alone over all videos of a target of the runtime, in groups."""
+        files = [Path(path) for path in paths]
+        return {"network_s": self._subject.time_network(files, size)}
 
     def serve(self, paths: Sequence[str], arrivals: Sequence[float]) -> dict[str, Any]:
         """Answer queries that arrive at the given times, in order; return each one's latency.

@@ -1,0 +1,1 @@
+"""The speed that is promised, measured: one module per kind of goal, one table of all."""
