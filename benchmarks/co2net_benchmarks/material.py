@@ -8,7 +8,8 @@ from co2net.checkpoint import Checkpoint
 from co2net.datasets import Dataset
 from co2net_benchmarks.inputs import evenly, planted_features
 from co2net_export.decisions import Outputs
-from co2net_export.ladder import Accuracy, HeldOut
+from co2net_export.ladder import HeldOut
+from co2net_export.proof import Accuracy
 from co2net_runtime import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, Features

@@ -10,10 +10,11 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.datasets import DatasetOptions, open_dataset
-from co2net_benchmarks.bisection import TOLERANCES, Feeds, TensorStep, bisect, load_graph
+from co2net_benchmarks.artefact_parity import compare_artefact
+from co2net_benchmarks.bisection import TOLERANCES, Feeds, bisect, load_graph
 from co2net_benchmarks.inputs import evenly, is_dataset, planted_features
 from co2net_benchmarks.material import Material
-from co2net_benchmarks.parity import ArtefactParity, ParityResults, compare_artefact
+from co2net_benchmarks.parity import ArtefactParity, ParityResults, TensorStep
 from co2net_benchmarks.subjects import EngineOptions
 from co2net_runtime import console
 from co2net_runtime.errors import Co2netError, InputError
@@ -139,5 +140,7 @@ class _Bisector:
         opset = opset if opset in OPSETS else OPSETS[-1]
         if opset not in self._references:
             self._references[opset] = convert(self._checkpoint.build(), opset=opset)
-        tolerance = TOLERANCES[precision] if self._tolerance is None else self._tolerance
+        optimised = any(node.op_type == "If" for node in graph.graph.node)
+        tolerance = TOLERANCES["fp32-cpu" if optimised else precision]
+        tolerance = tolerance if self._tolerance is None else self._tolerance
         return bisect(self._references[opset], graph, self._feeds, tolerance)

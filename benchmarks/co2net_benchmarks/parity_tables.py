@@ -1,9 +1,8 @@
 """Parity results as tables."""
 
-from co2net_benchmarks.bisection import TensorStep, first_diverging
-from co2net_benchmarks.parity import ArtefactParity, ParityResults
+from co2net_benchmarks.parity import ArtefactParity, ParityResults, TensorStep, first_diverging
 from co2net_benchmarks.tables import Table, megabytes
-from co2net_export.tensors import Difference
+from co2net_export.proof import Difference
 
 _NAMED_STEPS = 12
 

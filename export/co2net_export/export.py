@@ -19,9 +19,10 @@ from co2net_export.calibration import Range
 from co2net_export.cpu_graph import Optimize, optimise_for_cpu
 from co2net_export.gate import Gate, default_gate
 from co2net_export.half import with_rounding
-from co2net_export.ladder import HeldOut, Ladder, Proof
+from co2net_export.ladder import HeldOut, Ladder
 from co2net_export.material import Material, check_fits
 from co2net_export.precision import FP32, PRECISIONS, Precision, PrecisionOptions, calibrate, lower
+from co2net_export.proof import Proof
 from co2net_export.session import open_graph, open_session
 from co2net_export.to_onnx import (
     DEFAULT_OPSET,

@@ -1,7 +1,6 @@
 """The parity ladder: tensors, then decisions, then mAP, all against the PyTorch model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ from co2net.model import CO2Net
 from co2net.video import Video
 from co2net_export.calibration import Features
 from co2net_export.decisions import Decisions, Outputs, compare_decisions
-from co2net_export.gate import Gate
+from co2net_export.proof import Accuracy, Proof, TensorParity
 from co2net_export.tensors import (
     Case,
-    TensorParity,
     compare_tensors,
     make_cases,
     reference_outputs,
@@ -28,57 +26,9 @@ from co2net_export.to_onnx import GraphKind
 from co2net_runtime.console import progress
 from co2net_runtime.detections import Detections
 from co2net_runtime.proposals import decode
-from co2net_runtime.records import to_mapping
 
 # the average that CO2-Net's results are compared by
 MAP_RANGE = "0.1:0.7"
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Average detection mAP over tIoU 0.1:0.7 of PyTorch and of the artefact, in percent."""
-
-    reference: float
-    artefact: float
-
-    @property
-    def difference(self) -> float:
-        """Points that the artefact is better (positive) or worse."""
-        return self.artefact - self.reference
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was measured of one artefact; None where there were no videos or annotations."""
-
-    tensors: TensorParity
-    decisions: Decisions | None = None
-    accuracy: Accuracy | None = None
-
-    def failures(self, gate: Gate) -> tuple[str, ...]:
-        """Return what exceeds the gate's bounds, one phrase each; nothing if it is met."""
-        measured: list[tuple[str, float, float | None]] = [
-            ("max difference / max(1, max |cas|)", self.tensors.max_ratio, gate.max_abs),
-            ("mean difference / max(1, max |cas|)", self.tensors.mean_ratio, gate.mean_abs),
-        ]
-        if self.decisions is not None:
-            measured.append(("share of segments changed", self.decisions.changed, gate.segments))
-        if self.accuracy is not None:
-            measured.append(
-                ("mAP difference in points", abs(self.accuracy.difference), gate.map_points)
-            )
-        return tuple(
-            f"{name} {value:.2g} > {bound:g}"
-            for name, value, bound in measured
-            if bound is not None and not value <= bound
-        )
-
-    def to_mapping(self, gate: Gate | None) -> dict[str, Any]:
-        """Return the figures and the gate they were held against (None: none) as plain values."""
-        return {
-            **to_mapping(self),
-            "gate": None if gate is None else to_mapping(gate),
-        }
 
 
 class HeldOut:

@@ -10,6 +10,7 @@ import torch
 
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
+from co2net_export.proof import Difference, TensorParity
 from co2net_export.to_onnx import GraphKind
 from co2net_runtime.backends import Arrays
 from co2net_runtime.contract import OUTPUT_NAMES, Contract
@@ -29,34 +30,6 @@ class Case:
 
     features: Array
     lengths: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Absolute difference of one output over all valid snippets of all cases."""
-
-    max_abs: float
-    mean_abs: float
-    p999_abs: float
-
-
-@dataclass(frozen=True)
-class TensorParity:
-    """Differences of cas and attention; scale = max(1, max |cas|) of the PyTorch model."""
-
-    cas: Difference
-    attention: Difference
-    scale: float
-
-    @property
-    def max_ratio(self) -> float:
-        """Largest absolute difference of either output, in units of the scale."""
-        return max(self.cas.max_abs, self.attention.max_abs) / self.scale
-
-    @property
-    def mean_ratio(self) -> float:
-        """Larger mean absolute difference of the two outputs, in units of the scale."""
-        return max(self.cas.mean_abs, self.attention.mean_abs) / self.scale
 
 
 def make_cases(config: ModelConfig, *, seed: int = 0) -> tuple[Case, ...]:

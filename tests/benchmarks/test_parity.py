@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from co2net.checkpoint import Checkpoint
-from co2net_benchmarks.bisection import bisect, first_diverging
+from co2net_benchmarks.bisection import bisect
 from co2net_benchmarks.cli import main
 from co2net_benchmarks.margins import measure_margins
-from co2net_benchmarks.parity import ParityResults
+from co2net_benchmarks.parity import ParityResults, first_diverging
 from co2net_benchmarks.runs import read_runs
 from co2net_export.artefact import set_contract
 from co2net_export.decisions import Outputs

@@ -1,0 +1,83 @@
+"""The forms of an optimised file, each as a graph of its own: the branches of its If."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+# there is one of each per layer, in every form; what lies between is the form's own business
+_LAYERS = ("Conv", "Gemm", "MatMul")
+_ACTIVATIONS = ("LeakyRelu", "Sigmoid")
+
+Makers = Mapping[str, onnx.NodeProto]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A graph without branches.
+
+    pairs: (tensor of the reference, tensor here) that both compute, in topological order. rows:
+    the tensor that holds, for every snippet (B, T), its row in tensors of packed rows (R, C);
+    None where nothing is packed.
+    """
+
+    model: onnx.ModelProto
+    pairs: tuple[tuple[str, str], ...]
+    rows: str | None = None
+
+
+def forms_of(model: onnx.ModelProto, reference: Makers) -> Iterator[Form]:
+    """Yield the graph itself, or every branch of its If with what stands around it.
+
+    reference: what makes the tensors of the graph to compare with (`makers`).
+    `co2net-export --optimize cpu` writes two forms of the network into one file and lets an If
+    choose by the number of snippets; either is right at any length. Tensors of a form are named
+    FORM/NAME after those of the plain graph, and the last Gather of a form unpacks its rows.
+    """
+    choices = [index for index, node in enumerate(model.graph.node) if node.op_type == "If"]
+    if not choices:
+        yield Form(model, _pairs(makers(model), reference))
+        return
+    # of the attributes then_branch and else_branch the plain form is the latter
+    branches = sorted(model.graph.node[choices[0]].attribute, key=lambda entry: entry.name)
+    for branch in (entry.g for entry in branches):
+        form = _inlined(model, choices[0], branch)
+        gathers = [node for node in branch.node if node.op_type == "Gather"]
+        rows = gathers[-1].input[1] if gathers else None
+        yield Form(form, _pairs(makers(form), reference), rows)
+
+
+def makers(model: onnx.ModelProto) -> Makers:
+    """Return the node that makes each tensor, in topological order (ONNX demands it of nodes)."""
+    return {name: node for node in model.graph.node for name in node.output if name}
+
+
+def _pairs(ours: Makers, theirs: Makers) -> tuple[tuple[str, str], ...]:
+    named = [(name.rpartition("/")[2], name) for name in ours]
+    return tuple(
+        (plain, name)
+        for plain, name in named
+        if plain in theirs and (plain == name or _alike(ours[name], theirs[plain]))
+    )
+
+
+def _alike(ours: onnx.NodeProto, theirs: onnx.NodeProto) -> bool:
+    """Whether both are layers, or both the same activation: numbered alike in every form."""
+    if ours.op_type in _LAYERS:
+        return theirs.op_type in _LAYERS
+    return ours.op_type in _ACTIVATIONS and ours.op_type == theirs.op_type
+
+
+def _inlined(model: onnx.ModelProto, choice: int, branch: onnx.GraphProto) -> onnx.ModelProto:
+    """Return the model with the If (node number `choice`) replaced by one of its branches."""
+    form = onnx.ModelProto()
+    form.CopyFrom(model)
+    nodes = list(model.graph.node)
+    handed_on = [
+        onnx.helper.make_node("Identity", [inner.name], [outer])
+        for inner, outer in zip(branch.output, nodes[choice].output, strict=True)
+    ]
+    del form.graph.node[:]
+    form.graph.node.extend([*nodes[:choice], *branch.node, *handed_on, *nodes[choice + 1 :]])
+    form.graph.initializer.extend(branch.initializer)
+    return form
