@@ -1,10 +1,11 @@
 """Single-stream latency: one video at a time, all targets in turns; and cold starts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+from co2net_benchmarks.agreement import measure_differences
 from co2net_benchmarks.fleet import Fleet, Member
 from co2net_benchmarks.timing import (
     Interval,
@@ -55,7 +56,9 @@ class LengthResult:
     p50_s: median of the turns' medians of the total, with its interval. ratio: total over the
     reference's, turn by turn. segments: found in the video. peak_rss_bytes: of the process, up to
     this length. busy_after_s: for how long the engine kept the processor busy after a turn,
-    median. turns_s: every total, by turn.
+    median. turns_s: every total, by turn. difference: largest absolute difference of cas or
+    attention from the reference's on this video, in units of max(1, max |cas|); None where an
+    output is not finite, and in run files that do not tell.
     """
 
     target: str
@@ -67,6 +70,7 @@ class LengthResult:
     peak_rss_bytes: int | None
     busy_after_s: float
     turns_s: tuple[tuple[float, ...], ...]
+    difference: float | None = None
 
     def flops(self, macs_per_snippet: int | None) -> float | None:
         """Return the network's nominal FLOP/s at its median, None without its arithmetic."""
@@ -137,6 +141,7 @@ def measure_lengths(
 def _measure_length(
     fleet: Fleet, length: int, path: Path, options: LatencyOptions, advance: Advance
 ) -> list[LengthResult]:
+    differences = measure_differences(fleet, path)
     begun = perf_counter()
     estimates = []
     for _, answer, _ in fleet.take_turns(_runs(path, 1, options.warmup)):
@@ -157,7 +162,10 @@ def _measure_length(
     if not measured:
         return []
     reference = next(iter(measured.values()))
-    return [_result(name, length, one, reference) for name, one in measured.items()]
+    return [
+        replace(_result(name, length, one, reference), difference=differences[name])
+        for name, one in measured.items()
+    ]
 
 
 def _runs(path: Path, count: int, discard: int) -> Callable[[Member], dict[str, object]]:

@@ -248,7 +248,7 @@ class OpenVinoSubject(Subject):
     """An ONNX artefact in OpenVINO, with its defaults or told to compute in float32."""
 
     def __init__(self, prepared: Prepared, options: EngineOptions) -> None:
-        import openvino  # type: ignore[import-not-found]  # optional peer
+        import openvino
 
         config: dict[str, Any] = {}
         if options.threads:

@@ -101,7 +101,7 @@ def suite(
     click.get_current_context().exit(max(codes))
 
 
-_FULL = ("--samples", "64", "--length-limit", "120", "--cold-starts", "3", "--mix-videos", "53")
+_FULL = ("--samples", "64", "--length-limit", "80", "--cold-starts", "3", "--mix-videos", "53")
 _QUICK = ("--samples", "8", "--cold-starts", "1", "--mix-videos", "8", "--no-gemm")
 
 

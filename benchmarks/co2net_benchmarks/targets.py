@@ -111,8 +111,8 @@ def parse_targets(
     """Read the targets of a command line; names must differ.
 
     peers: also measure what users would take instead, from the first checkpoint (torch.compile,
-    plain export) and the first ONNX file (OpenVINO, with its defaults and in float32). published_decoding: also measure the first
-    checkpoint with the published post-processing.
+    plain export) and the first ONNX file (OpenVINO, with its defaults and in float32).
+    published_decoding: also measure the first checkpoint with the published post-processing.
 
     Raises InputError for a missing file, two targets of one name, or no file to make a peer of.
     """

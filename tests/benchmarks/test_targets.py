@@ -40,9 +40,16 @@ def test_names_must_differ(tiny):
 
 def test_peers_are_made_of_what_is_given(tiny):
     both = parse_targets([str(tiny.checkpoint), str(tiny.artefact)], peers=True)
-    assert [one.kind for one in both] == ["torch", "runtime", "compile", "plain", "openvino"]
+    assert [one.kind for one in both] == [
+        "torch",
+        "runtime",
+        "compile",
+        "plain",
+        "openvino",
+        "openvino-f32",
+    ]
     artefact = parse_targets([str(tiny.artefact)], peers=True)
-    assert [one.kind for one in artefact] == ["runtime", "openvino"]
+    assert [one.kind for one in artefact] == ["runtime", "openvino", "openvino-f32"]
     given = parse_targets([f"plain:{tiny.checkpoint}"], peers=True)
     assert [one.kind for one in given] == ["plain", "compile"]
 
