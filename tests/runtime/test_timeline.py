@@ -79,7 +79,6 @@ def open_in_browser(page, tmp_path, script=""):
         [BROWSER, *options, profile, "--dump-dom", file.as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
         check=True,
     )
     return done.stdout

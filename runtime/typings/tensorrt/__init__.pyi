@@ -1,5 +1,6 @@
-# The calls that co2net makes into TensorRT, as 10.3, 10.16 and 11.4 have them: what is not here
-# may not be used. tests/runtime/test_trt_api.py compares it with the names in NVIDIA's wheels.
+# The calls that co2net makes into TensorRT, as 10.3, 10.13, 10.16 and 11.4 have them: what is not
+# here may not be used. tests/runtime/test_trt_api.py compares names and signatures with those that
+# NVIDIA's bindings tell. Why these and not the package tensorrt-stubs: docs/runtime.md.
 
 import enum
 
@@ -47,7 +48,7 @@ class ExecutionContextAllocationStrategy(enum.Enum):
 class Dims:
     def __init__(self, shape: list[int]) -> None: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> int: ...
+    def __getitem__(self, index: int, /) -> int: ...
 
 class ILogger:
     class Severity(enum.Enum):
