@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the runtime's tests as a Jetson with JetPack 6 would: Python 3.10, with the oldest numpy and
 # onnxruntime and then the newest, click, and nothing else of the project's packages installed.
-# 1.18 is the first onnxruntime that reads the artefacts (IR version 10).
+# onnxruntime 1.18 is the first that reads the artefacts (IR version 10).
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -18,18 +18,23 @@ if [ -z "$python310" ]; then
     exit 0
 fi
 
-for numpy in 1.23.5 ''; do
-    venv=.venv310${numpy:+-oldest}
+for age in oldest newest; do
+    venv=.venv310-$age
     if [ ! -e "$venv/.ready" ] || [ constraints.txt -nt "$venv/.ready" ]; then
         "$python310" -m venv --clear "$venv"
-        if [ -n "$numpy" ]; then
-            grep -v '^numpy' constraints.txt > "$venv/constraints.txt"
-        else
-            cp constraints.txt "$venv/constraints.txt"
-        fi
+        case $age in
+            oldest)
+                engine='numpy==1.23.5 onnxruntime==1.18.0'
+                grep -v -e '^numpy' -e '^onnxruntime' constraints.txt > "$venv/constraints.txt"
+                ;;
+            newest)
+                engine='numpy onnxruntime'
+                cp constraints.txt "$venv/constraints.txt"
+                ;;
+        esac
+        # shellcheck disable=SC2086  # two words
         "$venv/bin/pip" install --quiet --disable-pip-version-check \
-            -c "$venv/constraints.txt" "numpy${numpy:+==$numpy}" click onnxruntime \
-            pytest pytest-timeout hypothesis
+            -c "$venv/constraints.txt" $engine click pytest pytest-timeout hypothesis
         touch "$venv/.ready"
     fi
     "$venv/bin/python" -c 'import sys, numpy, click, onnxruntime

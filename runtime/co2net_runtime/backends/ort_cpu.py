@@ -10,7 +10,7 @@ import numpy as np
 
 from co2net_runtime.backends import Arrays
 from co2net_runtime.contract import MIN_ROWS, MIN_ROWS_NAME
-from co2net_runtime.onnx_file import GraphApart, read_graph
+from co2net_runtime.onnx_file import read_graph
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class CpuSession:
 
     The weights are not read but mapped: opening takes milliseconds, and only what runs is loaded.
     So the file must not be written to in place while it is in use; to replace it, rename another
-    one over it.
+    one over it. ONNX Runtime before 1.21 reads the file.
 
     A file optimised for the CPU is first opened so that it runs in its plain form alone. Calls
     that would have gained from the fast form are counted, and when their snippets have come to
@@ -41,13 +41,14 @@ class CpuSession:
         *,
         two_forms: bool,
         new_options: Callable[[], Any],
-        open_session: Callable[[bytes, Any], Any],
+        open_session: Callable[[str | bytes, Any], Any],
     ) -> None:
         """Open `path`. two_forms: it is optimised for the CPU.
 
         Raises InputError if the file is missing or damaged, and what `open_session` raises.
         """
         self._graph = read_graph(path)
+        self._maps = maps_weights(onnxruntime)
         self._new_options = new_options
         self._open_session = open_session
         self._switching = Lock()
@@ -59,7 +60,7 @@ class CpuSession:
             options.add_initializer(MIN_ROWS_NAME, self._never)
             # packed weights are those of the fast form
             options.add_session_config_entry("session.disable_prepacking", "1")
-        self._session = self._open(self._graph, options)
+        self._session = self._open(options)
 
     def run(self, names: Sequence[str], feeds: Arrays) -> list[Any]:
         """Run the model: input arrays by name -> the outputs called `names`."""
@@ -84,13 +85,22 @@ class CpuSession:
                 return
             self._rows_until_fast = None
             if self._graph.is_current():
-                self._session = self._open(self._graph, self._new_options())
+                self._session = self._open(self._new_options())
             else:
                 logger.warning(
                     "%s was replaced while in use: its old content goes on in the plain form",
                     self._graph.folder / self._graph.file,
                 )
 
-    def _open(self, graph: GraphApart, options: Any) -> Any:
+    def _open(self, options: Any) -> Any:
+        graph = self._graph
+        if not self._maps:
+            return self._open_session(str(graph.folder / graph.file), options)
         options.add_session_config_entry(FOLDER_KEY, str(graph.folder))
         return self._open_session(graph.model, options)
+
+
+def maps_weights(onnxruntime: Any) -> bool:
+    """Return whether it takes a graph whose weights stay in a file: from 1.21 on."""
+    major, minor = onnxruntime.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 21)
