@@ -1,42 +1,31 @@
-"""Which precision? `python -m co2net_benchmarks.precision_table CHECKPOINT DATA` prints it.
+"""Which precision? `python -m co2net_benchmarks.precision_table ARTEFACT...` prints it.
 
-Exports the checkpoint in every precision, proves each on DATA's test videos and times them in
-turns through the runtime: size, latency, differences from PyTorch, decisions, mAP in one table.
+What co2net-export proved of an artefact stands in its contract. Here they are timed in turns
+through the runtime, and all of it becomes one table: size, speed, differences, decisions, mAP.
 """
 
-import tempfile
 from pathlib import Path
 
 import click
 
-from co2net.checkpoint import Checkpoint
-from co2net.dataset_options import dataset_options as with_dataset_options
-from co2net.datasets import DatasetOptions, open_dataset
 from co2net_benchmarks.latency import LatencyOptions
 from co2net_benchmarks.lengths import Lengths
 from co2net_benchmarks.machine import describe_machine
 from co2net_benchmarks.measure import LatencyResults, Plan, measure
 from co2net_benchmarks.subjects import EngineOptions
 from co2net_benchmarks.tables import Table, megabytes
-from co2net_benchmarks.targets import Target
-from co2net_export.cpu_graph import Optimize
-from co2net_export.export import Artefact, Exporter
-from co2net_export.material import choose
-from co2net_export.precision import PRECISIONS, Precision, PrecisionOptions
+from co2net_benchmarks.targets import Target, parse_targets
+from co2net_export.proof import Proof
 from co2net_runtime import console
-from co2net_runtime.files import output_folder, sha256, write_text
-
-# the plain fp32 export is the reference of all ratios
-VARIANTS: tuple[tuple[str, Precision, Optimize], ...] = (
-    *((precision, precision, "none") for precision in PRECISIONS),
-    ("fp32-cpu", "fp32", "cpu"),
-)
-_PATH = click.Path(path_type=Path)
+from co2net_runtime.contract import Contract
+from co2net_runtime.errors import InputError
+from co2net_runtime.files import write_text
+from co2net_runtime.onnx_file import read_contract
+from co2net_runtime.records import from_mapping
 
 
 @click.command(cls=console.Command)
-@click.argument("checkpoint", type=_PATH)
-@click.argument("data", type=_PATH)
+@click.argument("artefacts", nargs=-1, required=True, metavar="ARTEFACT...")
 @click.option("--lengths", type=Lengths(), default="320,750,1500", show_default=True)
 @click.option(
     "--samples",
@@ -47,93 +36,64 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
 @click.option(
-    "--held-out-videos", type=click.IntRange(min=1), metavar="N", help="Default: all test videos."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the table as Markdown.",
 )
-@click.option("--keep", type=_PATH, metavar="DIR", help="Keep the artefacts there.")
-@click.option("--out", type=_PATH, metavar="FILE", help="Also write the table as Markdown.")
-@with_dataset_options
 @console.quiet_option
 @console.version_option
 def main(
-    checkpoint: Path,
-    data: Path,
+    artefacts: tuple[str, ...],
     lengths: tuple[int, ...],
     samples: int,
     threads: int | None,
-    held_out_videos: int | None,
-    keep: Path | None,
     out: Path | None,
-    dataset_options: DatasetOptions,
     quiet: bool,
 ) -> None:
-    """Export CHECKPOINT in every precision and compare: size, speed, decisions and mAP on DATA.
+    """Compare one checkpoint's ARTEFACTs ([NAME=]FILE.onnx); speeds are relative to the first.
 
-    Example: python -m co2net_benchmarks.precision_table run/best.ckpt thumos14/
+    Example: python -m co2net_benchmarks.precision_table fp32=model.onnx int8=model.int8.onnx
     """
-    dataset = open_dataset(data, dataset_options)
-    exporter = Exporter(
-        Checkpoint.load(checkpoint),
-        checkpoint_sha256=sha256(checkpoint),
-        dataset=dataset,
-        material=choose(dataset, held_out_count=held_out_videos),
-        quiet=quiet,
+    targets = parse_targets(artefacts)
+    contracts = [_contract(target) for target in targets]
+    if len({contract.checkpoint_sha256 for contract in contracts}) > 1:
+        raise InputError("these artefacts were not exported from one checkpoint file")
+    plan = Plan(
+        latency=LatencyOptions(lengths=lengths, samples=samples, cold=0),
+        engine=EngineOptions(threads=threads),
+        gemm=False,
     )
-    with tempfile.TemporaryDirectory() as name:
-        folder = output_folder(keep or name)
-        artefacts = {}
-        for variant, precision, optimize in VARIANTS:
-            console.note(f"exporting {variant}", quiet=quiet)
-            # a gate that is not met is a finding here, not the end
-            (artefacts[variant],) = exporter.write(
-                folder / f"{checkpoint.stem}.{variant}.onnx",
-                PrecisionOptions(precision),
-                enforce=False,
-                optimize=optimize,
-            )
-        targets = [Target(name, "runtime", each.path) for name, each in artefacts.items()]
-        plan = Plan(
-            latency=LatencyOptions(lengths=lengths, samples=samples, cold=0),
-            engine=EngineOptions(threads=threads),
-            gemm=False,
-        )
-        timed = measure(targets, plan, quiet=quiet)
-        table = make_table(artefacts, timed, lengths)
+    timed = measure(targets, plan, quiet=quiet)
+    table = make_table(dict(zip(targets, contracts, strict=True)), timed, lengths)
     click.echo(table.to_text())
     if out is not None:
         write_text(out, table.to_markdown() + "\n")
 
 
 def make_table(
-    artefacts: dict[str, Artefact], timed: LatencyResults, lengths: tuple[int, ...]
+    contracts: dict[Target, Contract], timed: LatencyResults, lengths: tuple[int, ...]
 ) -> Table:
-    """Return one row per artefact; its files must still be there."""
+    """Return one row per artefact; speeds are relative to the first."""
+    proofs = {target: _proof(contract, target) for target, contract in contracts.items()}
     rows = []
-    for name, artefact in artefacts.items():
-        proof = artefact.proof
-        tensors, decisions, accuracy = proof.tensors, proof.decisions, proof.accuracy
-        assert decisions is not None
-        changes = (decisions.lost, decisions.added, decisions.moved)
+    for target, contract in contracts.items():
         rows.append(
             (
-                name,
-                megabytes(artefact.path.stat().st_size),
-                *(_speedup(timed, name, length) for length in lengths),
-                f"{tensors.cas.max_abs:.1e} / {tensors.cas.mean_abs:.1e}",
-                f"{tensors.attention.max_abs:.1e} / {tensors.attention.mean_abs:.1e}",
-                " / ".join(map(str, changes)),
-                f"{decisions.changed:.2%}",
-                "-" if accuracy is None else f"{accuracy.artefact:.2f}",
-                "-" if accuracy is None else f"{accuracy.difference:+.2f}",
-                "missed" if artefact.failures else "met",
+                target.name,
+                contract.precision,
+                megabytes(target.model_bytes),
+                *(_speed(timed, target, next(iter(contracts)), length) for length in lengths),
+                *_accuracy_cells(proofs[target]),
+                "none" if contract.parity["gate"] is None else "met",
             )
         )
-    fp32 = artefacts["fp32"].proof
-    assert fp32.decisions is not None
     machine = describe_machine()
     return Table(
         "Precisions",
         (
             "artefact",
+            "precision",
             "MB",
             *(f"speed T={length}" for length in lengths),
             "cas max / mean",
@@ -146,29 +106,73 @@ def make_table(
         ),
         tuple(rows),
         (
-            "speed: times faster than the plain fp32 export, the network alone, one video at a "
-            f"time, medians of turns ({machine.cpu}, {machine.cpus} processors).",
-            "cas, attention: absolute difference from PyTorch on random features at several B and "
-            f"T; the largest |cas| is {fp32.tensors.scale:.3g}.",
-            f"lost / added / moved: of {fp32.decisions.segments} segments that score at least 0.1 "
-            f"of their video's best, in {fp32.decisions.videos} held-out videos; moved by more "
-            "than one snippet.",
-            "mAP: average over tIoU 0.1:0.7, and its difference from PyTorch's, in points.",
-            "fp16 is proved with every float16 value rounded, as a GPU does, and timed as this "
+            "speed: times faster than the first, the network alone, one video at a time, medians "
+            f"of turns ({machine.cpu}, {machine.cpus} processors).",
+            "The rest was measured at export. cas, attention: absolute difference from PyTorch on "
+            "random features at several B and T; the largest |cas| is "
+            f"{max(proof.tensors.scale for proof in proofs.values()):.3g}.",
+            *_decision_notes(list(proofs.values())),
+            "fp16 was proved with every float16 value rounded, as a GPU does, and is timed as this "
             "machine's engine runs it; int8-trt is made for TensorRT and slow on a CPU.",
         ),
     )
 
 
-def _speedup(timed: LatencyResults, name: str, length: int) -> str:
+def _contract(target: Target) -> Contract:
+    if target.path.suffix != ".onnx":
+        raise InputError(f"{target.path}: give ONNX files that co2net-export wrote")
+    contract = read_contract(target.path)
+    if contract.graph != "whole":
+        raise InputError(f"{target.path}: a {contract.graph} graph; give those for whole videos")
+    if not contract.parity:
+        raise InputError(f"{target.path}: its contract holds no parity figures: export it again")
+    return contract
+
+
+def _proof(contract: Contract, target: Target) -> Proof:
+    figures = {name: value for name, value in contract.parity.items() if name != "gate"}
+    return from_mapping(Proof, figures, f"{target.path}: parity")
+
+
+def _accuracy_cells(proof: Proof) -> tuple[str, ...]:
+    tensors, decisions, accuracy = proof.tensors, proof.decisions, proof.accuracy
+    cells = [f"{one.max_abs:.1e} / {one.mean_abs:.1e}" for one in (tensors.cas, tensors.attention)]
+    if decisions is None:
+        cells += ["-", "-"]
+    else:
+        cells.append(f"{decisions.lost} / {decisions.added} / {decisions.moved}")
+        cells.append(f"{decisions.changed:.2%}")
+    if accuracy is None:
+        cells += ["-", "-"]
+    else:
+        cells += [f"{accuracy.artefact:.2f}", f"{accuracy.difference:+.2f}"]
+    return tuple(cells)
+
+
+def _decision_notes(proofs: list[Proof]) -> list[str]:
+    """Say what the decisions were taken on; they may differ, since files are exported apart."""
+    judged = {
+        (found.segments, found.videos) for found in (one.decisions for one in proofs) if found
+    }
+    if not judged:
+        return ["Decisions were not compared: export with --calibration DATA."]
+    counts = " or ".join(f"{segments} segments in {videos}" for segments, videos in sorted(judged))
+    return [
+        f"lost / added / moved: of {counts} held-out videos that score at least 0.1 of their "
+        "video's best; moved by more than one snippet. mAP: average over tIoU 0.1:0.7, and its "
+        "difference from PyTorch's, in points."
+    ]
+
+
+def _speed(timed: LatencyResults, target: Target, reference: Target, length: int) -> str:
     medians = {
         result.target: result.stages["network"].p50_s
         for result in timed.lengths
         if result.length == length
     }
-    if name not in medians:
+    if target.name not in medians or reference.name not in medians:
         return "-"
-    return f"{medians['fp32'] / medians[name]:.2f}"
+    return f"{medians[reference.name] / medians[target.name]:.2f}"
 
 
 if __name__ == "__main__":

@@ -7,14 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 from onnx.reference import ReferenceEvaluator
 
 DATA = Path(__file__).parents[1] / "runtime" / "data"
-# how far another engine may be: one rounding step of an activation in int8
-PRECISIONS = {"tiny": 1e-5, "tiny_pool": 1e-5, "tiny.fp16": 5e-3, "tiny.int8-cpu": 2e-3}
-PRECISIONS["tiny.int8-trt"] = 2e-3
-NAMES = [f"{name}{kind}" for name in PRECISIONS for kind in ("", ".stream")] + ["tiny_cpu"]
+# How far another engine's largest difference may be, and ten times the mean one. Seen: 5e-7 in
+# fp32, 1e-3 in fp16, and in int8 the same integers; where another processor rounds one of them to
+# the other side, cas moves by up to 2e-2.
+TOLERANCES = {
+    "tiny": 1e-5,
+    "tiny_pool": 1e-5,
+    "tiny.fp16": 5e-3,
+    "tiny.int8-cpu": 2e-2,
+    "tiny.int8-trt": 2e-2,
+}
+NAMES = [f"{name}{kind}" for name in TOLERANCES for kind in ("", ".stream")] + ["tiny_cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +46,14 @@ def case(request, arrays):
         output: arrays[f"{known}_video_40_{output}"].reshape(40, -1)
         for output in ("cas", "attention")
     }
-    return DATA / f"{name}.onnx", feeds, expected, PRECISIONS[known]
+    return DATA / f"{name}.onnx", feeds, expected, TOLERANCES[known]
 
 
 def check(outputs, expected, tolerance):
     for name, output in outputs.items():
-        np.testing.assert_allclose(output[0, :40], expected[name], rtol=0, atol=tolerance)
+        difference = np.abs(output[0, :40] - expected[name])
+        assert difference.max() <= tolerance
+        assert difference.mean() <= tolerance / 10
         assert not output[0, 40:].any()
         assert not output[1, 17:].any()
 
@@ -59,11 +69,12 @@ def test_reference_evaluator(case):
 
 @pytest.mark.parametrize("case", NAMES, indirect=True)
 def test_openvino(case):
-    openvino = pytest.importorskip(
-        "openvino", reason="OpenVINO is not installed: pip install 'co2net[dev]'"
-    )
     path, feeds, expected, tolerance = case
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(path, "CPU", options)
-    outputs = model(feeds)
+    options: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if "int8-trt" in path.name:
+        # Q/DQ pairs as ONNX defines them: fused into its own signed integers, OpenVINO 2026.4
+        # computes fusion.0, which reads a Concat, wrongly (cas off by 0.6), whatever the batch;
+        # so the runtime refuses this precision there
+        options["LP_TRANSFORMS_MODE"] = False
+    outputs = openvino.Core().compile_model(path, "CPU", options)(feeds)
     check({name: outputs[name] for name in expected}, expected, tolerance)
