@@ -8,7 +8,6 @@ from typing import Any
 from co2net_runtime import console
 from co2net_runtime.detections import Detections
 from co2net_runtime.features import FeatureFile
-from co2net_runtime.files import sha256
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.pipeline import Outcome, localize_files
 from co2net_runtime.proposals import class_probabilities
@@ -58,12 +57,14 @@ class Choice:
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
 
 
-def describe(model: Path, localizer: Localizer, choice: Choice) -> dict[str, Any]:
+def describe(
+    model: Path, model_sha256: str, localizer: Localizer, choice: Choice
+) -> dict[str, Any]:
     """Return what made the results: model, engine and options."""
     contract = localizer.contract
     return {
         "model": model.name,
-        "model_sha256": sha256(model),
+        "model_sha256": model_sha256,
         "checkpoint_sha256": contract.checkpoint_sha256,
         "precision": contract.precision,
         "engine": to_mapping(localizer.engine),

@@ -1,10 +1,14 @@
 """How snippets relate to time, and how (cas, attention) become segments."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # command lines show the options without it
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,14 @@ class SnippetTiming:
 
     def to_seconds(self, snippets: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return snippet positions (any shape) in seconds, float64."""
+        import numpy as np
+
         return np.asarray(snippets, dtype=np.float64) * self.snippet_frames / self.fps
 
     def to_snippets(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return seconds (any shape) as fractional snippet positions, float64."""
+        import numpy as np
+
         return np.asarray(seconds, dtype=np.float64) * self.fps / self.snippet_frames
 
 
@@ -75,4 +83,6 @@ class DecodeOptions:
     @property
     def thresholds(self) -> npt.NDArray[np.float64]:
         """Return the attention thresholds, (threshold_count,) float64, ascending."""
+        import numpy as np
+
         return np.linspace(self.threshold_min, self.threshold_max, self.threshold_count)

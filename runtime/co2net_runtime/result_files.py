@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from co2net_runtime.choices import FORMATS, FormatName
 from co2net_runtime.errors import InputError
 from co2net_runtime.files import atomic_path, output_folder, write_text
-from co2net_runtime.result_formats import FORMATS, Format, FormatName, Records
+from co2net_runtime.result_formats import Format, Records
 
 STDOUT = "-"
 

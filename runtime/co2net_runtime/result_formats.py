@@ -7,16 +7,17 @@ without "segment" where only classes were asked for.
 import csv
 import io
 import json
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
+from co2net_runtime.choices import FormatName
 from co2net_runtime.detections import FORMAT_VERSION, Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.subtitles import to_srt
 
 Records = list[dict[str, Any]]
-FormatName = Literal["json", "jsonl", "csv", "srt"]
-FORMATS: tuple[FormatName, ...] = ("json", "jsonl", "csv", "srt")
+# what made the results; asked for when it is written, since hashing a model takes a while
+MadeBy = Callable[[], Mapping[str, Any]]
 
 # what must agree with an earlier run that is gone on with
 SAME = ("model_sha256", "options")
@@ -42,7 +43,7 @@ class Format(Protocol):
 
 
 def make_format(
-    name: FormatName, made_by: Mapping[str, Any], classes: tuple[str, ...], share: float
+    name: FormatName, made_by: MadeBy, classes: tuple[str, ...], share: float
 ) -> Format:
     """Return the format. made_by: what made the results. share: see `SubtitleFormat`."""
     if name == "json":
@@ -55,7 +56,7 @@ def make_format(
 class JsonFormat:
     """One ActivityNet result document; `external_data` says what made it."""
 
-    def __init__(self, made_by: Mapping[str, Any]) -> None:
+    def __init__(self, made_by: MadeBy) -> None:
         self._made_by = made_by
 
     def head(self) -> str:
@@ -68,7 +69,7 @@ class JsonFormat:
 
     def tail(self) -> str:
         """Return the results' end and what made them."""
-        return f'\n}}, "external_data": {json.dumps(self._made_by)}}}\n'
+        return f'\n}}, "external_data": {json.dumps(self._made_by())}}}\n'
 
     def read(self, text: str, where: str) -> dict[str, Records]:
         """Return the results of a document."""
@@ -78,14 +79,14 @@ class JsonFormat:
             made_by = dict(document["external_data"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{where}: expected the JSON of an earlier run") from error
-        _require_same(made_by, self._made_by, where)
+        _require_same(made_by, self._made_by(), where)
         return results
 
 
 class JsonLinesFormat:
     """One line per video, complete in itself, written as soon as the video is done."""
 
-    def __init__(self, made_by: Mapping[str, Any]) -> None:
+    def __init__(self, made_by: MadeBy) -> None:
         self._made_by = made_by
 
     def head(self) -> str:
@@ -94,7 +95,7 @@ class JsonLinesFormat:
 
     def video(self, name: str, records: Records, *, first: bool) -> str:  # noqa: ARG002  # all alike
         """Return the video's line."""
-        line = {"video": name, "results": records, "external_data": self._made_by}
+        line = {"video": name, "results": records, "external_data": self._made_by()}
         return json.dumps(line) + "\n"
 
     def tail(self) -> str:
@@ -113,7 +114,7 @@ class JsonLinesFormat:
                 raise InputError(
                     f"{where}: line {number}: expected the JSON of an earlier run"
                 ) from error
-            _require_same(made_by, self._made_by, f"{where}: line {number}")
+            _require_same(made_by, self._made_by(), f"{where}: line {number}")
         return results
 
 

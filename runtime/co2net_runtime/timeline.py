@@ -17,8 +17,6 @@ from co2net_runtime.localizer import Activations
 from co2net_runtime.timeline_page import to_html
 from co2net_runtime.timeline_plot import require_matplotlib, save_plot
 
-PICTURES = ("png", "svg", "html")
-
 
 @dataclass(frozen=True)
 class Bar:

@@ -56,6 +56,17 @@ print(len(ours), len(others))
     assert others < 35
 
 
+def test_help_needs_no_numpy():
+    """Half of what the answer would take."""
+    program = """
+import sys
+from co2net_runtime.infer_cli import main
+main(["--help"], standalone_mode=False)
+print(sorted({"numpy", "onnxruntime"} & set(sys.modules)))
+"""
+    assert run(program).splitlines()[-1] == "[]"
+
+
 def test_installed_size_without_engines_is_under_1_mb():
     files = [path for path in PACKAGE.rglob("*") if path.suffix != ".pyc" and path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000

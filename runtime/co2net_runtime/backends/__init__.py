@@ -1,15 +1,18 @@
 """Inference engines behind one protocol."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Protocol
 
 from co2net_runtime.contract import Contract
 from co2net_runtime.errors import BackendError
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+if TYPE_CHECKING:  # command lines show the choice of engines without it
+    import numpy.typing as npt
+
+Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 # what engines and drivers write when memory is short, in lower case
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "failed to allocate", "bfcarena")
@@ -71,7 +74,7 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free the engine; a closed backend cannot be used again."""
 
-    def __enter__(self) -> "Backend":
+    def __enter__(self) -> Backend:
         """Return itself."""
 
     def __exit__(self, *_: object) -> None:
