@@ -58,6 +58,7 @@ _PATH = click.Path(path_type=Path)
     help="Turns behind each ratio; fewer than 6 give no 95 % interval.",
 )
 @click.option("--videos", type=click.IntRange(min=1), help="Take so many of the test videos.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
 @click.option("--out", type=_PATH, help="Also write the table as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run with all figures instead.")
 @console.quiet_option
@@ -72,6 +73,7 @@ def goals(
     only: tuple[int, ...],
     rounds: int,
     videos: int | None,
+    threads: int | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -101,13 +103,14 @@ def goals(
             source=FeatureSource(width, features),
             folder=Path(name),
             rounds=rounds,
+            threads=threads,
             quiet=quiet,
         )
         found = measure_points(setup, numbers)
     notes = [f"{number}: {POINTS[number].note}" for number in sorted(set(numbers))]
     table = goals_table(found, notes)
     command = ("co2net-bench", *sys.argv[1:])
-    settings = {"only": numbers, "rounds": rounds, "videos": len(setup.videos)}
+    settings = {"only": numbers, "rounds": rounds, "threads": threads, "videos": len(setup.videos)}
     results = {"goals": [{**to_mapping(goal), "verdict": goal.verdict} for goal in found]}
     run = Run("goals", created, command, machine, settings, results)
     if out is not None:

@@ -1,7 +1,6 @@
 """Point 5: the whole of co2net-infer over the test videos."""
 
 from co2net_benchmarks.fleet import Member
-from co2net_benchmarks.goals.fresh import INFER, run_fresh
 from co2net_benchmarks.goals.judging import Goal, faster, within
 from co2net_benchmarks.goals.setup import Setup, column, take_rounds
 
@@ -22,8 +21,7 @@ def command_goals(setup: Setup) -> list[Goal]:
         if member.name == pytorch.name:
             return {"wall": member.child.ask("run_all", paths=paths)["wall_s"]}
         out = setup.folder / "predictions.json"
-        model = str(member.prepared.path)
-        wall_s = run_fresh(INFER, model, *paths, "--out", str(out), "--quiet").wall_s
+        wall_s = setup.infer(member.prepared.path, *paths, "--out", str(out)).wall_s
         return {
             "wall": wall_s,
             "network": member.child.ask("run_network", paths=paths)["network_s"],

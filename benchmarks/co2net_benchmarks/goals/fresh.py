@@ -13,13 +13,15 @@ from co2net_runtime.infer_cli import main
 main(sys.argv[1:], prog_name="co2net-infer")
 """
 
-# what whoever has no runtime would write: MODEL FEATURES
+# what whoever has no runtime would write: MODEL FEATURES THREADS
 ENGINE_ALONE = """
 import sys
 import numpy
 import onnxruntime
-model, features = sys.argv[1:]
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+model, features, threads = sys.argv[1:]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(threads)
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 rows = numpy.load(features)[None]
 session.run(None, {"features": rows, "lengths": numpy.array([rows.shape[1]])})
 """

@@ -1,6 +1,5 @@
 """Point 7: what a second thread gives, and the memory of one process."""
 
-from co2net_benchmarks.goals.fresh import ENGINE_ALONE, INFER, run_fresh
 from co2net_benchmarks.goals.judging import Goal, faster, within
 from co2net_benchmarks.goals.network import network_turns
 from co2net_benchmarks.goals.setup import Setup
@@ -38,9 +37,8 @@ def _memory(setup: Setup) -> list[Goal]:
     ):
         setup.tell(f"  memory, {name}, T = {length}")
         video = str(setup.video(length))
-        theirs = run_fresh(ENGINE_ALONE, str(setup.plain), video, tell_peak=True).peak_rss_bytes
-        model = str(setup.artefacts[name])
-        ours = run_fresh(INFER, model, video, "--quiet", tell_peak=True).peak_rss_bytes
+        theirs = setup.engine_alone(setup.plain, video, tell_peak=True).peak_rss_bytes
+        ours = setup.infer(setup.artefacts[name], video, tell_peak=True).peak_rss_bytes
         if ours is None or theirs is None:
             setup.tell("  this system does not count it")
             continue

@@ -11,6 +11,7 @@ import numpy as np
 from co2net.datasets import Dataset, DatasetOptions
 from co2net_benchmarks.children import TargetError
 from co2net_benchmarks.fleet import Fleet, Member
+from co2net_benchmarks.goals.fresh import ENGINE_ALONE, INFER, Fresh, run_fresh
 from co2net_benchmarks.inputs import FeatureSource
 from co2net_benchmarks.subjects import EngineOptions
 from co2net_benchmarks.targets import Kind, Target
@@ -24,7 +25,8 @@ class Setup:
 
     plain, optimised, int8: artefacts of the same checkpoint. data, options: the dataset. videos:
     one feature file per test video. source: gives features of any length, cut from them. folder:
-    for temporary files. rounds: turns of each figure; fewer than 6 have no 95 % interval.
+    for temporary files. rounds: turns of each figure; fewer than 6 have no 95 % interval. threads:
+    of an operator, on both sides; None leaves it to the engines.
     """
 
     checkpoint: Path
@@ -37,6 +39,7 @@ class Setup:
     source: FeatureSource
     folder: Path
     rounds: int
+    threads: int | None
     quiet: bool
 
     @property
@@ -61,13 +64,24 @@ class Setup:
         """Print progress on stderr."""
         console.note(text, quiet=self.quiet)
 
+    def infer(self, artefact: Path, *arguments: str, tell_peak: bool = False) -> Fresh:
+        """Run co2net-infer on an artefact in a process of its own."""
+        threads = [] if self.threads is None else ["--threads", str(self.threads)]
+        given = (str(artefact), *arguments, *threads, "--quiet")
+        return run_fresh(INFER, *given, tell_peak=tell_peak)
+
+    def engine_alone(self, artefact: Path, video: str, *, tell_peak: bool = False) -> Fresh:
+        """Run an artefact in a process that imports ONNX Runtime and nothing of ours."""
+        given = (str(artefact), video, str(self.threads or 0))
+        return run_fresh(ENGINE_ALONE, *given, tell_peak=tell_peak)
+
     @contextmanager
     def opened(self, *targets: Target, threads: int | None = None) -> Iterator[Fleet]:
-        """Open the targets, each in a process of its own.
+        """Open the targets, each in a process of its own. threads: other than `self.threads`.
 
         Raises InputError if one cannot be opened.
         """
-        with Fleet(targets, EngineOptions(threads), self.folder) as fleet:
+        with Fleet(targets, EngineOptions(threads or self.threads), self.folder) as fleet:
             for info in fleet.infos():
                 if info.status != "measured":
                     raise InputError(f"{info.file}: cannot be measured: {info.reason}")

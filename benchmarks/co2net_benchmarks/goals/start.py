@@ -1,6 +1,6 @@
 """Point 6: how soon a fresh process answers."""
 
-from co2net_benchmarks.goals.fresh import ENGINE_ALONE, INFER, run_fresh
+from co2net_benchmarks.goals.fresh import INFER, run_fresh
 from co2net_benchmarks.goals.judging import Goal, within
 from co2net_benchmarks.goals.setup import Setup
 from co2net_benchmarks.timing import median_interval, percentile
@@ -53,10 +53,9 @@ def _first_results(setup: Setup) -> list[Goal]:
     for turn in range(setup.rounds + 1):
         setup.tell(f"  first result, turn {turn} of {setup.rounds}")
         for name, path in engines.items():
-            theirs[name].append([run_fresh(ENGINE_ALONE, str(path), video).wall_s])
+            theirs[name].append([setup.engine_alone(path, video).wall_s])
         for name in against:
-            model = str(setup.artefacts[name])
-            ours[name].append([run_fresh(INFER, model, video, "--quiet").wall_s])
+            ours[name].append([setup.infer(setup.artefacts[name], video).wall_s])
     return [
         within(6, f"first result, {name}", ours[name][1:], theirs[other][1:], FIRST_RESULT)
         for name, other in against.items()
