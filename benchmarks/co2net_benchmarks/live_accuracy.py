@@ -2,14 +2,15 @@
 
     python -m co2net_benchmarks.live_accuracy MODEL.onnx DATA --plot live-accuracy.png
 
-Every test video is a stream that begins cold, fed snippet by snippet. The mAP is that of all
-segments, as offline; the delay is that of an annotated instance's first segment of the right class
-at tIoU 0.5, from the end of the instance.
+Every video is a stream that begins cold, fed snippet by snippet. The mAP is that of all segments,
+as offline; the delay is that of an annotated instance's first segment of the right class at tIoU
+0.5, from the end of the instance. Settings are to be chosen on the training videos (--subset).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -20,9 +21,12 @@ from co2net.datasets import Dataset, DatasetOptions, open_dataset
 from co2net.evaluation import EvaluationOptions, temporal_iou
 from co2net.ground_truth import evaluate
 from co2net.video import Video
+from co2net_benchmarks.charts import COLOURS, MARKERS
 from co2net_benchmarks.tables import Table
 from co2net_benchmarks.timing import percentile
 from co2net_runtime import console
+from co2net_runtime.backends import Arrays, Backend
+from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.chunked import sibling
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError, MissingDependencyError
@@ -30,9 +34,12 @@ from co2net_runtime.files import atomic_path, write_text
 from co2net_runtime.live import Event, LiveOptions, LivePool
 from co2net_runtime.localizer import Localizer
 
-# streams that are fed together
-TOGETHER = 16
+# streams that are fed together; one alone would read all weights for each of its snippets
+TOGETHER = 64
 MATCHED_TIOU = 0.5
+DEFAULT = "defaults"
+# seconds after which a component is cut; None never
+CUTS = (10.0, 20.0, 30.0, 60.0, 120.0, None)
 
 
 @dataclass(frozen=True)
@@ -52,36 +59,82 @@ class LiveAccuracy:
 
 
 def strategies(*, prior: bool) -> dict[str, LiveOptions]:
-    """Return what is compared; prior: whether the model holds the training videos' mean."""
-    compared = {
-        "running mean": LiveOptions(context="running"),
-        "exponential, 60 s": LiveOptions(context="exponential", half_life_s=60),
-        "exponential, 300 s": LiveOptions(context="exponential", half_life_s=300),
-        "running, classes of 60 s": LiveOptions(context="running", class_window_s=60),
+    """Return what is compared: the defaults and what differs from them in one respect.
+
+    prior: whether the model holds the training videos' mean.
+    """
+    default = LiveOptions()
+    compared = {cut_name(longest_s): LiveOptions(longest_s=longest_s) for longest_s in CUTS}
+    compared |= {
+        "exponential mean of 60 s": LiveOptions(context="exponential", half_life_s=60),
+        "exponential mean of 300 s": LiveOptions(context="exponential", half_life_s=300),
+        "classes of 60 s": LiveOptions(class_window_s=60),
     }
-    for longest_s in (10, 30, 60, 120):
-        compared[f"running, cut at {longest_s} s"] = LiveOptions(longest_s=longest_s)
     if prior:
         compared["prior"] = LiveOptions(context="prior")
-        compared["running, prior for 60 s"] = LiveOptions(context="running", prior_s=60)
-    return compared
+        compared["prior counts 60 s"] = LiveOptions(prior_s=60)
+    others = {name: options for name, options in compared.items() if options != default}
+    return {DEFAULT: default, **others}
 
 
-def run_live(pool: LivePool, dataset: Dataset, videos: Sequence[Video]) -> list[Event]:
-    """Feed each video's features to a stream of its name, snippet by snippet, to its end."""
+def cut_name(longest_s: float | None) -> str:
+    """Return what a row that differs in `LiveOptions.longest_s` is called."""
+    if longest_s == LiveOptions.longest_s:
+        return DEFAULT
+    return "never cut" if longest_s is None else f"cut at {longest_s:g} s"
+
+
+class LastAnswer:
+    """An engine that keeps its last answer: pools with one context, fed in step, ask the same."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.contract, self._backend = backend.contract, backend
+        self._feeds: Arrays = {}
+        self._outputs: Arrays = {}
+
+    def infer(self, feeds: Arrays) -> Arrays:
+        """Return the engine's outputs."""
+        known = self._feeds.keys() == feeds.keys() and all(
+            np.array_equal(feeds[name], self._feeds[name]) for name in feeds
+        )
+        if not known:
+            self._feeds, self._outputs = feeds, self._backend.infer(feeds)
+        return self._outputs
+
+
+def by_context(strategies: Mapping[str, LiveOptions]) -> list[dict[str, LiveOptions]]:
+    """Return the strategies in groups whose networks see the same context."""
+    groups: dict[tuple[object, ...], dict[str, LiveOptions]] = {}
+    for name, options in strategies.items():
+        context = (options.context, options.half_life_s, options.prior_s)
+        groups.setdefault(context, {})[name] = options
+    return list(groups.values())
+
+
+def run_live(
+    pools: Mapping[str, LivePool], dataset: Dataset, videos: Sequence[Video]
+) -> dict[str, list[Event]]:
+    """Feed each video's features to a stream of its name, snippet by snippet, to its end.
+
+    The pools are fed in step. Returns the events of each.
+    """
     waiting = sorted(videos, key=lambda video: -dataset.length(video.name))
     running: dict[str, npt.NDArray[np.float32]] = {}
-    events: list[Event] = []
+    at: dict[str, int] = {}
+    events: dict[str, list[Event]] = {name: [] for name in pools}
     with console.progress(videos, "live") as bar:
         while waiting or running:
             while waiting and len(running) < TOGETHER:
                 name = waiting.pop(0).name
                 running[name] = dataset.load_features(name)
-            at = {name: pool.received(name) for name in running}
-            events += pool.push({name: rows[at[name]] for name, rows in running.items()})
-            for name, rows in list(running.items()):
-                if at[name] + 1 == len(rows):
-                    events += pool.flush(name)
+                at[name] = 0
+            for key, pool in pools.items():
+                events[key] += pool.push({name: rows[at[name]] for name, rows in running.items()})
+            for name in list(running):
+                at[name] += 1
+                if at[name] == len(running[name]):
+                    for key, pool in pools.items():
+                        events[key] += pool.flush(name)
                     del running[name]
                     bar.update(1)
     return events
@@ -105,11 +158,13 @@ def judge_offline(localizer: Localizer, dataset: Dataset, videos: Sequence[Video
     return _judge("offline (whole videos)", results, None, dataset, videos)
 
 
-def accuracy_table(rows: Sequence[LiveAccuracy]) -> Table:
-    """Return the comparison as a table, mAP in percent."""
+def accuracy_table(rows: Sequence[LiveAccuracy], videos: Sequence[Video], subset: str) -> Table:
+    """Return the comparison on so many videos of a subset as a table, mAP in percent."""
+    instances = sum(len(video.segments) for video in videos)
+    default = LiveOptions()
     ranges = [key for key in rows[0].map if key != "all"]
     return Table(
-        "Live against offline: accuracy and delay",
+        f"Live against offline: {len(videos)} videos of {subset!r}, {instances} instances",
         ("operation", *(f"mAP {key}" for key in ranges), "found", "mean delay s", "p90 delay s"),
         tuple(
             (
@@ -121,6 +176,8 @@ def accuracy_table(rows: Sequence[LiveAccuracy]) -> Table:
             for row in rows
         ),
         (
+            f"{DEFAULT}: {default.context} mean, classes of {default.class_window_s:g} s, cut at "
+            f"{default.longest_s:g} s; every other row differs in one of these.",
             f"Every video is a stream that begins cold. found: annotated instances with a segment "
             f"of their class at tIoU {MATCHED_TIOU:g}. Delay: from the end of such an instance to "
             "its first such segment; negative where the segment was final before the end.",
@@ -134,15 +191,27 @@ def draw(rows: Sequence[LiveAccuracy], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "plot", "drawing the comparison") from error
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="mean delay / s", ylabel="mAP 0.1:0.7 / %")
-    for row in rows:
-        value = 100 * row.map["0.1:0.7"]
-        if np.isnan(row.mean_s):
-            axes.axhline(value, color="0.5", linestyle="--", label=row.name)
-        else:
-            axes.plot(row.mean_s, value, "o", label=row.name)
-    axes.legend(fontsize="small")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    cutting, context = figure.subplots(1, 2)
+    cutting.set_title("when a component is cut")
+    context.set_title("the context, with the default cut")
+    at = {row.name: (row.mean_s, 100 * row.map["0.1:0.7"]) for row in rows}
+    offline = [name for name, (delay, _) in at.items() if np.isnan(delay)]
+    curve = {cut: at[cut_name(cut)] for cut in CUTS}
+    cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLOURS[0])
+    for cut, point in curve.items():
+        name = "never" if cut is None else f"{cut:g} s"
+        cutting.annotate(name, point, xytext=(7, -13), textcoords="offset points")
+    others = [name for name in at if name not in {*offline, *map(cut_name, CUTS)}]
+    for index, name in enumerate([DEFAULT, *others]):
+        context.plot(*at[name], MARKERS[index], color=COLOURS[index], label=name)
+    for axes in (cutting, context):
+        axes.set(xlabel="mean delay / s", ylabel="mAP 0.1:0.7 / %")
+        axes.grid(alpha=0.3)
+        axes.margins(0.12)
+        for name in offline:
+            axes.axhline(at[name][1], color="0.4", linestyle="--", label=name)
+        axes.legend(fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
 
@@ -190,10 +259,30 @@ def _judge(
     )
 
 
+def _judge_live(
+    model: Path, dataset: Dataset, videos: Sequence[Video], threads: int | None
+) -> list[LiveAccuracy]:
+    live = sibling(model, "live")
+    with open_backend(live, backend="onnxruntime", device="cpu", threads=threads) as backend:
+        prior = bool(backend.contract.context_prior)
+        if not prior:
+            console.note(f"{live} holds no prior: that context is left out")
+        compared = strategies(prior=prior)
+        events: dict[str, list[Event]] = {}
+        for group in by_context(compared):
+            console.note(", ".join(group))
+            # all that a pool asks of its engine
+            shared = cast("Backend", LastAnswer(backend))
+            pools = {name: LivePool(shared, own, None, None) for name, own in group.items()}
+            events |= run_live(pools, dataset, videos)
+    return [judge(name, events[name], dataset, videos) for name in compared]
+
+
 @click.command("live-accuracy", cls=console.Command)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @dataset_decorator
+@click.option("--subset", metavar="NAME", help="Subset of DATA.  [default: that to test on]")
 @click.option("--videos", "limit", type=click.IntRange(min=1), help="The first so many only.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of mAP against delay.")
@@ -202,12 +291,13 @@ def main(
     model: Path,
     data: Path,
     dataset_options: DatasetOptions,
+    subset: str | None,
     limit: int | None,
     threads: int | None,
     plot: Path | None,
     out: Path | None,
 ) -> None:
-    """Compare live operation with whole videos on the test set of DATA.
+    """Compare live operation with whole videos on DATA.
 
     MODEL.live.onnx must lie beside MODEL (co2net-export --live; with --calibration DATA, the prior
     is compared, too).
@@ -215,26 +305,16 @@ def main(
     Example: python -m co2net_benchmarks.live_accuracy model.onnx data/ --out live.md
     """
     dataset = open_dataset(data, dataset_options)
-    videos = dataset.videos(dataset.test_subset)[:limit]
+    subset = subset or dataset.test_subset
+    videos = dataset.videos(subset)[:limit]
     if not any(len(video.segments) for video in videos):
         raise InputError(f"{data}: no segment is annotated in these videos")
     with Localizer.load(model, device="cpu", threads=threads) as localizer:
         if not set(localizer.contract.classes) <= set(dataset.classes):
             raise InputError(f"{model}: made for other classes than those of {data}")
         rows = [judge_offline(localizer, dataset, videos)]
-    pool = LivePool.load(model, threads=threads)
-    prior = bool(pool.contract.context_prior)
-    pool.close()
-    if not prior:
-        console.note(f"{sibling(model, 'live')} holds no prior: that context is left out")
-    for name, options in strategies(prior=prior).items():
-        console.note(name)
-        pool = LivePool.load(model, options, threads=threads)
-        try:
-            rows.append(judge(name, run_live(pool, dataset, videos), dataset, videos))
-        finally:
-            pool.close()
-    table = accuracy_table(rows)
+    rows += _judge_live(model, dataset, videos, threads)
+    table = accuracy_table(rows, videos, subset)
     click.echo(table.to_markdown())
     if out is not None:
         write_text(out, table.to_markdown() + "\n")

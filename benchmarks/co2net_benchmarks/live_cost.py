@@ -60,7 +60,8 @@ def measure(pool: LivePool, streams: int, ticks: int, *, quiet: bool = False) ->
 
     for number in range(WARM_UP):
         tick(number)
-    samples: list[float] = []
+    # filled beforehand: the memory of the samples must not look like that of the streams
+    samples = np.full(ticks, np.nan)
     sizes: list[int] = []
     resident: list[int] = []
     tenth = max(1, ticks // 10)
@@ -69,21 +70,22 @@ def measure(pool: LivePool, streams: int, ticks: int, *, quiet: bool = False) ->
         for number in bar:
             start = time.perf_counter()
             tick(WARM_UP + number)
-            samples.append(time.perf_counter() - start)
+            samples[number] = time.perf_counter() - start
             if number + 1 in (tenth, ticks):
                 sizes.append(sum(array.nbytes for array in pool.state().values()))
                 resident.append(_resident_bytes())
     used = time.process_time() - begun
     for name in names:
         pool.flush(name)
-    p50 = percentile(samples, 50)
+    times: list[float] = samples.tolist()
+    p50 = percentile(times, 50)
     return LiveCost(
         streams=streams,
         ticks=ticks,
         p50_s=p50,
-        p99_s=percentile(samples, 99),
-        first_p50_s=percentile(samples[:tenth], 50),
-        last_p50_s=percentile(samples[-tenth:], 50),
+        p99_s=percentile(times, 99),
+        first_p50_s=percentile(times[:tenth], 50),
+        last_p50_s=percentile(times[-tenth:], 50),
         cpu_s=used / ticks,
         share=p50 / float(pool.contract.timing.to_seconds(1)),
         state_bytes=(sizes[0], sizes[-1]),

@@ -174,9 +174,8 @@ class LiveJob:
         return []
 
     def _look_for_stalls(self) -> None:
-        now = time.monotonic()
         for name, queue in list(self._queues.items()):
-            silent = now - queue.last_arrival
+            silent = queue.silent_s
             if silent > self._options.stall_s and name not in self._stalled:
                 self._stalled.add(name)
                 self._note(f"{name}: no snippet for {silent:.0f} s; waiting")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from co2net_runtime.stream_sources import POLL_S, Arrival, Source
+from co2net_runtime.stream_sources import NOTHING, POLL_S, Arrival, Source
 
 Overflow = Literal["block", "drop"]
 
@@ -39,11 +39,14 @@ class StreamQueue:
         self._ended = False
         self._stop = threading.Event()
         self._room = threading.Condition()
-        self.last_arrival = time.monotonic()
+        self._last_arrival = time.monotonic()
+        # seconds for which the source has looked in vain
+        self.silent_s = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self, position: int) -> None:
         """Begin to read, after `position` snippets where the source can go back."""
+        self._last_arrival = time.monotonic()
         self._thread = threading.Thread(target=self._read, args=(position,), daemon=True)
         self._thread.start()
 
@@ -78,8 +81,11 @@ class StreamQueue:
     def _read(self, position: int) -> None:
         try:
             for arrival in self._source.arrivals(self._stop, position):
-                self._put(arrival)
-                self._arrived()
+                if arrival is NOTHING:
+                    self.silent_s = time.monotonic() - self._last_arrival
+                else:
+                    self._put(arrival)
+                    self._arrived()
                 if self._stop.is_set():
                     break
         except Exception as error:  # a thread must not end in silence
@@ -91,7 +97,7 @@ class StreamQueue:
     def _put(self, arrival: Arrival) -> None:
         count = _snippets(arrival.rows)
         with self._room:
-            self.last_arrival = time.monotonic()
+            self.silent_s = 0.0
             if self._overflow == "block":
                 while self._waiting and self._waiting + count > self._limit:
                     if self._stop.is_set():
@@ -104,6 +110,7 @@ class StreamQueue:
                     self._lost += dropped
             self._queue.append(arrival)
             self._waiting += count
+            self._last_arrival = time.monotonic()
 
 
 def _snippets(rows: npt.NDArray[Any] | None) -> int:

@@ -40,11 +40,16 @@ class Arrival:
     failed: bool = False
 
 
+# The source has looked and nothing was there. Silence is counted in these: a box too busy to look
+# must not take its producer for dead.
+NOTHING = Arrival()
+
+
 class Source(Protocol):
     """A producer of features. `position`: snippets to leave out, where the source can go back."""
 
     def arrivals(self, stop: threading.Event, position: int) -> Iterator[Arrival]:
-        """Yield what arrives until the source ends or `stop` is set."""
+        """Yield what arrives, and NOTHING now and then, until the source ends or `stop` is set."""
 
 
 class Framing:
@@ -132,6 +137,7 @@ class StdinSource:
         descriptor = sys.stdin.buffer.fileno()
         while not stop.is_set():
             if not select.select([descriptor], [], [], POLL_S)[0]:
+                yield NOTHING
                 continue
             data = os.read(descriptor, _READ_BYTES)
             if not data:
@@ -150,6 +156,7 @@ class GrowingFile:
     def arrivals(self, stop: threading.Event, position: int) -> Iterator[Arrival]:
         """Yield what arrives until the source ends or `stop` is set."""
         while not self._path.is_file() or not self._path.stat().st_size:
+            yield NOTHING
             if stop.wait(POLL_S):
                 return
         try:
@@ -169,6 +176,7 @@ class GrowingFile:
                         yield Arrival(trouble=f"{self._path}: shorter than before", failed=True)
                         return
                     if not count:
+                        yield NOTHING
                         stop.wait(POLL_S)
                         continue
                     file.seek(begin + position * row_bytes)
@@ -212,6 +220,7 @@ class GrowingFolder:
                     yield Arrival(rows[left_out:])
             last = fresh[-1] if fresh else last
             if not fresh:
+                yield NOTHING
                 stop.wait(POLL_S)
 
 
@@ -247,6 +256,7 @@ class ListeningSocket:
                 try:
                     connection, _ = self._socket.accept()
                 except TimeoutError:
+                    yield NOTHING
                     continue
                 with connection:
                     yield from self._read(connection, stop)
@@ -260,6 +270,7 @@ class ListeningSocket:
             try:
                 data = connection.recv(_READ_BYTES)
             except TimeoutError:
+                yield NOTHING
                 continue
             except OSError as error:
                 yield Arrival(trouble=f"the producer broke off: {error.strerror}", gap=True)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from co2net.datasets import DatasetOptions, open_dataset
 from co2net_benchmarks import live_accuracy, live_cost
+from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.live import Event, LiveOptions, LivePool
 from co2net_runtime.localizer import Localizer
 
@@ -42,12 +43,40 @@ def test_every_video_is_fed_whole(data):
     dataset = open_dataset(data, DatasetOptions())
     videos = dataset.videos(dataset.test_subset)
     pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(longest_s=None), threads=1)
-    together = live_accuracy.run_live(pool, dataset, videos)
+    together = live_accuracy.run_live({"x": pool}, dataset, videos)["x"]
     for video in videos:
         alone = pool.push({video.name: dataset.load_features(video.name)}) + pool.flush(video.name)
         own = [(e.label, e.start_s, e.end_s) for e in together if e.stream == video.name]
         assert own == [(e.label, e.start_s, e.end_s) for e in alone]
     pool.close()
+
+
+def test_pools_in_step_ask_the_network_once(data):
+    dataset = open_dataset(data, DatasetOptions())
+    videos = dataset.videos(dataset.test_subset)[:3]
+    strategies = live_accuracy.strategies(prior=False)
+    group = live_accuracy.by_context(strategies)[0]
+    assert {"never cut", "classes of 60 s"} < group.keys()
+    assert sum(map(len, live_accuracy.by_context(strategies))) == len(strategies)
+    asked = []
+
+    class Counting:
+        def __init__(self, backend):
+            self.contract, self._backend = backend.contract, backend
+
+        def infer(self, feeds):
+            asked.append(feeds["position"])
+            return self._backend.infer(feeds)
+
+    with open_backend(DATA / "tiny.live.onnx", threads=1) as backend:
+        shared = live_accuracy.LastAnswer(Counting(backend))
+        pools = {name: LivePool(shared, own, None, None) for name, own in group.items()}
+        together = live_accuracy.run_live(pools, dataset, videos)
+        lengths = [dataset.length(video.name) for video in videos]
+        assert len(asked) == max(lengths) + len(lengths)
+        for name, own in group.items():
+            pool = LivePool(backend, own, None, None)
+            assert together[name] == live_accuracy.run_live({name: pool}, dataset, videos)[name]
 
 
 def test_delay_is_that_of_the_first_right_segment(data):

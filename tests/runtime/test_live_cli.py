@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,9 @@ from co2net_runtime.live import LiveLocalizer
 from co2net_runtime.stream_queue import StreamQueue
 from co2net_runtime.stream_sources import Arrival, Framing, open_source
 
+# only so that a failure does not hang: a loaded machine may take as long as it needs
+PATIENCE_S = 300
+
 
 def npy(rows):
     file = io.BytesIO()
@@ -38,12 +42,17 @@ def start(*arguments, stdin=subprocess.DEVNULL):
 
 def run(*arguments, stdin=b""):
     process = start(*arguments, stdin=subprocess.PIPE)
-    out, err = process.communicate(stdin, timeout=60)
+    out, err = process.communicate(stdin, timeout=PATIENCE_S)
     return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
 
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
+def read_until(stream, text):
+    """Return the first line that holds the text."""
+    return next(line for line in iter(stream.readline, b"") if text in line.decode()).decode()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -79,7 +88,7 @@ def test_events_come_while_the_producer_goes_on(tiny_path, expected):
     first = json.loads(process.stdout.readline())
     assert (first["label"], first["start_s"], first["end_s"]) == events[0]
     assert process.poll() is None
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
 
 
 def test_truncated_and_nan(tiny_path, videos):
@@ -123,41 +132,34 @@ def test_several_streams_from_growing_files_and_folders(tiny_path, expected, tmp
     assert code == 0
     for stream in ("file", "folder"):
         assert keys(event for event in found if event["stream"] == stream) == events
-    assert "no snippet for 2 s; the stream ends" in err
+    assert len(re.findall(r"no snippet for \d+ s; the stream ends", err)) == 2
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_sockets_outlive_their_producers(tiny_path, expected, tmp_path, kind):
     features, events = expected
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = tmp_path / "s" if kind == "unix" else port
-    text = f"unix:{address}" if kind == "unix" else f"tcp:127.0.0.1:{port}"
-
-    def send(data):
-        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
-        deadline = time.monotonic() + 30
-        while True:
+    family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
+    with socket.socket() as reserved:
+        # bound and not listening, it keeps the port from everybody but the process under test
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        path = str(tmp_path / "s")
+        text = f"unix:{path}" if kind == "unix" else f"tcp:127.0.0.1:{port}"
+        process = start(tiny_path, "--live", f"cam={text}")
+        read_until(process.stderr, "outputs 1.92 s behind")
+        for data in (features.tobytes(), features.tobytes() + b"12"):
             with socket.socket(family) as producer:
-                try:
-                    producer.connect(str(address) if kind == "unix" else ("127.0.0.1", port))
-                except OSError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-                    continue
+                producer.connect(path if kind == "unix" else ("127.0.0.1", port))
                 producer.sendall(data)
-                return
-
-    process = start(tiny_path, "--live", f"cam={text}", "--end-after", "2")
-    send(features.tobytes())
-    send(features.tobytes() + b"12")
-    out, err = process.communicate(timeout=60)
+            message = read_until(process.stderr, "the producer has closed the connection")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     found = [json.loads(line) for line in out.splitlines()]
-    assert process.returncode == 0
+    assert process.returncode == 130
+    assert "(2 bytes of an unfinished snippet at the end)" in message
     assert keys(found)[: len(events)] == events
     assert min(e["start_s"] for e in found[len(events) :]) >= 80 * 0.64 - 1e-9
-    assert "the producer has closed the connection" in err.decode()
 
 
 def test_a_killed_process_goes_on_from_its_state(tiny_path, videos, tmp_path):
@@ -177,7 +179,7 @@ def test_a_killed_process_goes_on_from_its_state(tiny_path, videos, tmp_path):
         given += part
         wait_until(lambda s=stamp: state.exists() and state.stat().st_mtime_ns > s)
         process.send_signal(signal.SIGKILL)
-        lines += process.communicate(timeout=60)[0].splitlines()
+        lines += process.communicate(timeout=PATIENCE_S)[0].splitlines()
     with path.open("ab") as file:
         file.write(features[given:].tobytes())
     code, found, err = run(*arguments, "--end-after", "1.5")
@@ -191,11 +193,9 @@ def test_interrupted_writes_what_is_open(tiny_path, expected, tmp_path):
     features, events = expected
     np.save(tmp_path / "f.npy", features)
     process = start(tiny_path, "--live", tmp_path / "f.npy", "--stall", "0.5")
-    for line in iter(process.stderr.readline, b""):
-        if b"no snippet for" in line:
-            break
+    read_until(process.stderr, "no snippet for")
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert keys(json.loads(line) for line in out.splitlines()) == events
 
