@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # more rows than this are a list, not a picture
 MAX_LABELS = 6
 
+# inches
+SEGMENT_ROW, TRUTH_ROW = 0.7, 0.3
+
 # distinct for colour-blind eyes, too (Okabe and Ito)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#737373")
 
@@ -35,13 +38,14 @@ def save_plot(timeline: "Timeline", path: Path) -> None:
 
     labels = timeline.labels[:MAX_LABELS]
     colours = dict(zip(labels, COLOURS, strict=False))
-    rows = max(len(labels), 1) * (1 if timeline.truth is None else 2)
+    row = SEGMENT_ROW + (0 if timeline.truth is None else TRUTH_ROW)
+    rows = 0.1 + row * max(len(labels), 1)
     # fixed ids: the same video gives the same SVG
     style: dict[Any, Any] = {"svg.hashsalt": "co2net", "svg.fonttype": "none"}
     style["text.parse_math"] = False  # a name may hold a $
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(12, 3.6 + 0.32 * rows), layout="constrained")
-        axes = figure.subplots(3, 1, sharex=True, height_ratios=[1.6, 1.6, 0.2 + 0.32 * rows])
+        figure = Figure(figsize=(12, 3.5 + rows), layout="constrained")
+        axes = figure.subplots(3, 1, sharex=True, height_ratios=[1.5, 1.5, rows])
         figure.suptitle(timeline.video, x=0.01, ha="left", fontweight="bold")
         _draw_attention(axes[0], timeline)
         _draw_curves(axes[1], timeline, colours)
@@ -76,34 +80,44 @@ def _draw_curves(axes: "Axes", timeline: "Timeline", colours: Mapping[str, str])
 
 
 def _draw_segments(axes: "Axes", timeline: "Timeline", colours: Mapping[str, str]) -> None:
+    """Draw each segment as high as its score: what lies inside another one stays visible."""
+    from matplotlib.colors import to_rgba
+
     best = max((bar.score or 0.0 for bar in timeline.segments), default=1.0)
     ticks: list[tuple[float, str]] = []
     y = 0.0
     for label, colour in colours.items():
-        found = [bar for bar in timeline.segments if bar.label == label]
-        for bar in reversed(found):  # the best on top of the others
-            share = max(bar.score or 0.0, 0.0) / max(best, 1e-12)
-            axes.barh(
-                y, bar.end_s - bar.start_s, 0.78, bar.start_s, color=colour,
-                alpha=0.15 + 0.85 * share, edgecolor=colour,
-                linewidth=0.6,  # in an hour of video, a short segment is thinner than a pixel
-            )  # fmt: skip
-        ticks.append((y, label))
-        y -= 1
+        y -= SEGMENT_ROW
+        for bar in timeline.segments:  # the best first, so that lower ones stand before it
+            if bar.label == label:
+                share = max(bar.score or 0.0, 0.0) / max(best, 1e-12)
+                axes.bar(
+                    bar.start_s, (0.06 + 0.94 * share) * 0.88 * SEGMENT_ROW,
+                    bar.end_s - bar.start_s, y, align="edge", facecolor=to_rgba(colour, 0.3),
+                    edgecolor=colour,
+                    linewidth=0.8,  # in an hour of video, a short segment is thinner than a pixel
+                )  # fmt: skip
+        axes.axhline(y, color="0.85", linewidth=0.8, zorder=0)
+        ticks.append((y + 0.44 * SEGMENT_ROW, label))
         if timeline.truth is not None:
+            y -= TRUTH_ROW
             for bar in timeline.truth:
                 if bar.label == label:
                     axes.barh(
-                        y, bar.end_s - bar.start_s, 0.5, bar.start_s, facecolor="none",
-                        edgecolor=colour, hatch="////", linewidth=1,
+                        y + 0.45 * TRUTH_ROW, bar.end_s - bar.start_s, 0.5 * TRUTH_ROW, bar.start_s,
+                        facecolor="none", edgecolor=colour, hatch="////", linewidth=1,
                     )  # fmt: skip
-            ticks.append((y, "truth"))
-            y -= 1
+            ticks.append((y + 0.45 * TRUTH_ROW, "truth"))
     axes.set_yticks([at for at, _ in ticks], [text for _, text in ticks])
     for tick, (_, text) in zip(axes.get_yticklabels(), ticks, strict=True):
         tick.set_color("0.5" if text == "truth" else colours.get(text, "black"))
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(y + 0.4, 0.6)
+    axes.set_ylim(min(y, -SEGMENT_ROW), 0)
+    if timeline.segments:
+        axes.text(
+            1, 1, "height: score", transform=axes.transAxes, ha="right", va="bottom", color="0.5",
+            fontsize="small",
+        )  # fmt: skip
     if not ticks:
         axes.text(0.5, 0.5, "no segments", transform=axes.transAxes, ha="center", color="0.5")
 
