@@ -22,12 +22,17 @@ TOLERANCES = {
 }
 
 
+@pytest.mark.parametrize("graph", ["whole", "chunk"])
 @pytest.mark.parametrize("name", TOLERANCES)
-def test_the_same_numbers_as_at_export(name, tiny_arrays):
-    known = name.replace("_cpu", "")
-    with Localizer.load(DATA / f"{name}.onnx", device="cpu") as localizer:
+def test_the_same_numbers_as_at_export(name, graph, tiny_arrays):
+    path = DATA / f"{name}.onnx"
+    if graph == "chunk" and not path.with_suffix(".stream.onnx").is_file():
+        pytest.skip("exported without --streaming")
+    chunk = 16 if graph == "chunk" else None
+    with Localizer.load(path, device="cpu", chunk=chunk) as localizer:
         assert localizer.contract.precision == (name.partition(".")[2] or "fp32")
         found = localizer.activations(tiny_arrays["video_40_features"])
+    known = name.replace("_cpu", "")
     for output, value in (("cas", found.cas), ("attention", found.attention[:, None])):
         expected = tiny_arrays[f"{known}_video_40_{output}"].reshape(value.shape)
         np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCES[name])
