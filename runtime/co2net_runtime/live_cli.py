@@ -162,9 +162,8 @@ def live(
             name: StreamQueue(open_source(source, feature_dim), queue, overflow, arrived.set)
             for name, source in named.items()
         }
-        console.note(
-            f"{len(queues)} streams, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet
-        )
+        streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
+        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
         snippet_s = float(pool.contract.timing.to_seconds(1))
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0

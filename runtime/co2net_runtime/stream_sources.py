@@ -251,7 +251,7 @@ class ListeningSocket:
 
     def arrivals(self, stop: threading.Event, position: int) -> Iterator[Arrival]:  # noqa: ARG002  # a socket cannot go back
         """Yield what arrives until the source ends or `stop` is set."""
-        with self._socket:
+        try:
             while not stop.is_set():
                 try:
                     connection, _ = self._socket.accept()
@@ -260,8 +260,10 @@ class ListeningSocket:
                     continue
                 with connection:
                     yield from self._read(connection, stop)
-        if isinstance(self.address, str):
-            Path(self.address).unlink(missing_ok=True)
+        finally:  # also when the reader leaves off in the middle
+            self._socket.close()
+            if isinstance(self.address, str):
+                Path(self.address).unlink(missing_ok=True)
 
     def _read(self, connection: socket.socket, stop: threading.Event) -> Iterator[Arrival]:
         framing = Framing(self._dim)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_stdin(tiny_path, expected, form):
     code, found, err = run(tiny_path, "--live", "-", stdin=data)
     assert (code, keys(found)) == (0, events)
     assert {event["stream"] for event in found} == {"stdin"}
-    assert "1 streams, outputs 1.92 s behind" in err
+    assert "1 stream, outputs 1.92 s behind" in err
 
 
 def test_events_come_while_the_producer_goes_on(tiny_path, expected):
@@ -158,6 +159,7 @@ def test_sockets_outlive_their_producers(tiny_path, expected, tmp_path, kind):
     found = [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 130
     assert "(2 bytes of an unfinished snippet at the end)" in message
+    assert not Path(path).exists()
     assert keys(found)[: len(events)] == events
     assert min(e["start_s"] for e in found[len(events) :]) >= 80 * 0.64 - 1e-9
 
