@@ -33,7 +33,8 @@ class LiveOptions:
     far; "exponential", with `half_life_s`; "prior", the mean of the training videos in the model.
     prior_s: that prior counts as so much of the stream in the two means; 0 leaves it out.
     class_window_s: the classes are those of the last so many seconds, in place of the whole video.
-    longest_s: a component that grows longer is cut where attention is lowest in its second half.
+    longest_s: a component that grows longer is cut where attention is lowest in its second half;
+    with None it may have any length, and all outputs of the network are kept.
     warmup_s: segments that begin earlier are marked, since the context is young. provisional_s:
     how often an open component is reported; None for never.
     """
