@@ -1,11 +1,7 @@
 """One latency run: opens the targets, takes them through the scenarios, keeps all results."""
 
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -94,7 +90,6 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
     gemm_flops = _gemm(plan, quiet=quiet) if plan.gemm else {}
     console.note(f"opening {len(targets)} targets", quiet=quiet)
     with (
-        _terminated_as_interrupted(),
         tempfile.TemporaryDirectory(prefix="co2net-bench-") as name,
         Fleet(targets, plan.engine, Path(name)) as fleet,
     ):
@@ -113,23 +108,6 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
             server=tuple(server),
             energy_meter=meter,
         )
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: the children stop, the feature files go."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def _gemm(plan: Plan, *, quiet: bool) -> dict[str, float]:

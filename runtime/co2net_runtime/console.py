@@ -40,7 +40,8 @@ class _OneLineErrors(click.Command):
             return super().main(args, prog_name, complete_var, False, **extra)
         name = prog_name or self.name or "co2net"
         try:
-            code = super().main(args, prog_name, complete_var, False, **extra)
+            with _terminated_as_interrupted():
+                code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             sys.exit(EXIT_USAGE)
@@ -146,6 +147,23 @@ def finish_on_interrupt(item: str = "file") -> Iterator[Interruption]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does: children stop, unfinished files go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _fail(name: str, text: str) -> None:

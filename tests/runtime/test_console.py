@@ -1,3 +1,7 @@
+import os
+import signal
+import time
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -20,6 +24,9 @@ def tool(what, count):
     }
     if what in errors:
         raise errors[what]
+    if what == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
     click.echo(what)
     click.get_current_context().exit(1 if what == "some" else 0)
 
@@ -44,6 +51,8 @@ suite.add_command(tool)
             "pip install 'co2net[extra]'\n",
         ),
         ("interrupt", 130, "tool: interrupted\n"),
+        # what is unfinished is removed on the way out
+        ("terminate", 130, "tool: interrupted\n"),
         ("disk", 2, "tool: error: out.json: No space left on device\n"),
         ("fine", 0, ""),
         ("some", 1, ""),
