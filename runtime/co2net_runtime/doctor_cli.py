@@ -129,7 +129,8 @@ def results_table(results: Sequence[Result]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "cas, attention: greatest difference from the CPU over all lengths, alone and in batches, "
+        "cas, attention: difference from the CPU's results (the CPU's own from PyTorch's), the "
+        "worst of all lengths, alone and in batches: of fp32 the largest, else the mean of a video; "
         "cas relative to max(1, max abs cas). The time is for orientation, no benchmark.",
     ]
     lacking = {one.setup: one.detail for one in results if one.status == "not here"}

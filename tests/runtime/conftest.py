@@ -65,7 +65,7 @@ def feature_folder(tmp_path, videos):
 @pytest.fixture
 def box(monkeypatch, tmp_path):
     """A pretended machine with a GPU, TensorRT and cuda-python, and a cache folder of its own."""
-    from tests.runtime.standin_tensorrt import Box
+    from tests.runtime.standin.box import Box
 
     monkeypatch.setenv("CO2NET_CACHE", str(tmp_path / "cache"))
     made = Box()

@@ -269,7 +269,7 @@ def test_two_processes_build_one_engine(tiny_path, tmp_path):
     program = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parents[2] / "runtime")!r}]
-from tests.runtime.standin_tensorrt import Box
+from tests.runtime.standin.box import Box
 Box().install()
 import numpy as np
 from co2net_runtime.localizer import Localizer
