@@ -6,8 +6,8 @@ from co2net_benchmarks.goals.setup import Setup, column, take_rounds
 
 OVERHEAD = 1.15
 TARGETS = {"optimised": 1.7, "int8": 2.7}
-# each takes a minute or two
-ROUNDS = 3
+# each takes two minutes
+ROUNDS = 2
 
 
 def command_goals(setup: Setup) -> list[Goal]:
