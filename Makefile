@@ -28,7 +28,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -rs
 
 test310: $(READY)
 	sh tests/runtime/on_python310.sh

@@ -130,8 +130,8 @@ def results_table(results: Sequence[Result]) -> str:
     lines += [
         "",
         "cas, attention: difference from the CPU's results (the CPU's own from PyTorch's), the "
-        "worst of all lengths, alone and in batches: of fp32 the largest, else the mean of a video; "
-        "cas relative to max(1, max abs cas). The time is for orientation, no benchmark.",
+        "worst of all lengths, alone and in batches: of fp32 the largest, else the mean of a "
+        "video; cas relative to max(1, max abs cas). The time is for orientation, no benchmark.",
     ]
     lacking = {one.setup: one.detail for one in results if one.status == "not here"}
     if lacking:

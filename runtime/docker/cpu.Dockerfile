@@ -8,7 +8,7 @@ FROM python:3.12.8-slim-bookworm
 ENV PYTHONUNBUFFERED=1 \
     CO2NET_CACHE=/cache
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --find-links /wheels 'co2net[cpu]' \
+    pip install --no-cache-dir "$(echo /wheels/co2net-*.whl)[cpu]" \
     && useradd --uid 1000 --create-home co2net \
     && install --directory --owner=co2net /cache /data
 USER co2net

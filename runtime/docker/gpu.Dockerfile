@@ -16,7 +16,7 @@ RUN apt-get update \
 # ONNX Runtime's TensorRT provider links libnvinfer.so.10, so the extra stays below TensorRT 11
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     python3 -m venv /opt/co2net \
-    && /opt/co2net/bin/pip install --no-cache-dir --find-links /wheels 'co2net[gpu,tensorrt]' \
+    && /opt/co2net/bin/pip install --no-cache-dir "$(echo /wheels/co2net-*.whl)[gpu,tensorrt]" \
     && userdel --remove ubuntu \
     && useradd --uid 1000 --create-home co2net \
     && install --directory --owner=co2net /cache /data

@@ -57,6 +57,8 @@ def test_packages_leave_no_lists_and_no_cache(file):
         for part in run.split("&&"):
             if "pip install" in part or "pip wheel" in part:
                 assert "--no-cache-dir" in part
+        # the file that was built here: by its name, an index could give another one
+        assert not re.search(r"pip install [^&]*\bco2net\[", run)
         assert "sudo" not in run
         assert "|" not in run  # a pipe hides the failure of its left side
 
@@ -87,7 +89,7 @@ def test_extras_are_the_projects(file):
     extras = {
         extra
         for run in arguments(file, "RUN")
-        for named in re.findall(r"(?:co2net|\.)\[([\w,]+)\]", run)
+        for named in re.findall(r"(?:\.whl\)|\.)\[([\w,]+)\]", run)
         for extra in named.split(",")
     }
     assert extras
