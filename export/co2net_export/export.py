@@ -225,32 +225,6 @@ class Exporter:
         return tuple(float(str(value)) for value in np.mean(means, axis=0).astype(np.float32))
 
 
-def export(
-    checkpoint: Checkpoint,
-    path: str | os.PathLike[str],
-    options: PrecisionOptions = FP32,
-    *,
-    checkpoint_sha256: str,
-    opset: int = DEFAULT_OPSET,
-    streaming: bool = False,
-    live: bool = False,
-    optimize: Optimize = "none",
-    dataset: Dataset | None = None,
-    material: Material | None = None,
-    quiet: bool = True,
-) -> tuple[Artefact, ...]:
-    """Export a checkpoint in one precision; arguments and errors as for `Exporter`."""
-    exporter = Exporter(
-        checkpoint,
-        checkpoint_sha256=checkpoint_sha256,
-        opset=opset,
-        dataset=dataset,
-        material=material,
-        quiet=quiet,
-    )
-    return exporter.write(path, options, streaming=streaming, live=live, optimize=optimize)
-
-
 def receptive_field(config: ModelConfig) -> ReceptiveField:
     """Snippets on either side that the outputs depend on (method, section 1)."""
     margin = config.pool_kernel // 2

@@ -56,13 +56,16 @@ FP32 = PrecisionOptions()
 def lowered_layers(model: onnx.ModelProto, options: PrecisionOptions) -> tuple[str, ...]:
     """Return the names of the layers that are not left in float, in the graph's order.
 
-    Raises InputError for a name that is no layer of the graph.
+    Raises InputError for a name that is no layer of the graph, and if no layer is left.
     """
     known = layer_names(model)
     for name in options.float_layers:
         if name not in known:
             raise InputError(f"no layer is called {name!r}{nearest(name, known)}")
-    return tuple(name for name in known if name not in options.float_layers)
+    lowered = tuple(name for name in known if name not in options.float_layers)
+    if not lowered:
+        raise InputError(f"every layer is kept in float: that is fp32, not {options.precision}")
+    return lowered
 
 
 def calibrate(

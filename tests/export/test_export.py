@@ -11,6 +11,7 @@ from co2net_export.export import Exporter, check_name
 from co2net_export.gate import Gate
 from co2net_export.material import choose, spread
 from co2net_export.precision import PRECISIONS, PrecisionOptions
+from co2net_export.quantise import layer_names
 from co2net_export.sensitivity import sweep, table
 from co2net_export.session import open_session
 from co2net_export.tensors import Case, run_case
@@ -207,6 +208,13 @@ def test_an_unknown_float_layer_names_the_nearest(exporter, tmp_path):
     options = PrecisionOptions(precision="int8-cpu", float_layers=("classifier.3",))
     with pytest.raises(InputError, match="did you mean 'classifier"):
         exporter.write(tmp_path / "model.onnx", options)
+
+
+def test_a_precision_must_be_somewhere_in_the_graph(exporter, tmp_path):
+    options = PrecisionOptions(precision="fp16", float_layers=layer_names(exporter.graph()))
+    with pytest.raises(InputError, match="every layer is kept in float: that is fp32, not fp16"):
+        exporter.write(tmp_path / "model.onnx", options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_data_of_another_width_or_of_other_classes_are_refused(tiny, data, tmp_path):

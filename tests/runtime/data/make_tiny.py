@@ -18,7 +18,7 @@ from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
 from co2net.datasets import open_dataset
 from co2net.model import CO2Net
-from co2net_export.export import Exporter, export
+from co2net_export.export import Exporter
 from co2net_export.gate import Gate
 from co2net_export.ladder import run_video
 from co2net_export.material import choose
@@ -99,11 +99,10 @@ def write(folder: Path) -> None:
     arrays = {f"{name}_features": features for name, features in tiny_videos().items()}
     for name, pool_kernel in POOL_KERNELS.items():
         checkpoint = tiny_checkpoint(pool_kernel)
-        path = folder / f"{name}.onnx"
-        export(checkpoint, path, checkpoint_sha256="0" * 64, streaming=True, live=True)
+        exporter = Exporter(checkpoint, checkpoint_sha256="0" * 64, quiet=True)
+        exporter.write(folder / f"{name}.onnx", streaming=True, live=True)
         if name == "tiny":
-            path = folder / "tiny_cpu.onnx"
-            export(checkpoint, path, checkpoint_sha256="0" * 64, optimize="cpu")
+            exporter.write(folder / "tiny_cpu.onnx", optimize="cpu")
         model = checkpoint.build()
         for video, features in tiny_videos().items():
             with torch.inference_mode():
