@@ -27,24 +27,32 @@ class Form:
 
 
 def forms_of(model: onnx.ModelProto, reference: Makers) -> Iterator[Form]:
-    """Yield the graph itself, or every branch of its If with what stands around it.
+    """Yield every form of the network that the file holds.
 
-    reference: what makes the tensors of the graph to compare with (`makers`).
+    reference: what makes the tensors of the graph to compare with (`makers`). Tensors of another
+    form than the plain one are named FORM/NAME after those of the plain one, and the last Gather
+    of a form unpacks its rows.
+    """
+    graphs = graphs_of(model)
+    for graph in graphs:
+        gathers = [node for node in graph.graph.node if node.op_type == "Gather"]
+        packed = len(graphs) > 1 and gathers
+        rows = gathers[-1].input[1] if packed else None
+        yield Form(graph, _pairs(makers(graph), reference), rows)
+
+
+def graphs_of(model: onnx.ModelProto) -> list[onnx.ModelProto]:
+    """Return the graph itself, or every branch of its If with what stands around it.
+
     `co2net-export --optimize cpu` writes two forms of the network into one file and lets an If
-    choose by the number of snippets; either is right at any length. Tensors of a form are named
-    FORM/NAME after those of the plain graph, and the last Gather of a form unpacks its rows.
+    choose by the number of snippets; either is right at any length. The plain form comes first.
     """
     choices = [index for index, node in enumerate(model.graph.node) if node.op_type == "If"]
     if not choices:
-        yield Form(model, _pairs(makers(model), reference))
-        return
+        return [model]
     # of the attributes then_branch and else_branch the plain form is the latter
     branches = sorted(model.graph.node[choices[0]].attribute, key=lambda entry: entry.name)
-    for branch in (entry.g for entry in branches):
-        form = _inlined(model, choices[0], branch)
-        gathers = [node for node in branch.node if node.op_type == "Gather"]
-        rows = gathers[-1].input[1] if gathers else None
-        yield Form(form, _pairs(makers(form), reference), rows)
+    return [_inlined(model, choices[0], entry.g) for entry in branches]
 
 
 def makers(model: onnx.ModelProto) -> Makers:

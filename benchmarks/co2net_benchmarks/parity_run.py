@@ -54,8 +54,11 @@ def run_parity(
 ) -> ParityResults:
     """Compare artefacts with a checkpoint; one that cannot be is in the results with its reason.
 
-    Raises InputError if the checkpoint or the videos cannot be used.
+    Raises InputError if the checkpoint or the videos cannot be used, or a file is missing.
     """
+    for artefact in artefacts:
+        if not artefact.is_file():
+            raise InputError(f"{artefact}: no such file")
     loaded = _load_checkpoint(checkpoint, artefacts[0], plan.engine)
     console.note(f"running {checkpoint} in PyTorch", quiet=quiet)
     material = Material(loaded, plan.lengths, seed=plan.seed)
@@ -105,8 +108,7 @@ def _add_videos(
 def _compare(
     path: Path, material: Material, digest: str, engine: EngineOptions, *, quiet: bool
 ) -> ArtefactParity:
-    size = path.stat().st_size if path.is_file() else 0
-    failed = ArtefactParity(path.name, path.name, size, "failed")
+    failed = ArtefactParity(path.name, path.name, path.stat().st_size, "failed")
     try:
         localizer = Localizer.load(path, **engine.given())
     except Co2netError as error:

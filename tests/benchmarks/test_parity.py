@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 from co2net.checkpoint import Checkpoint
 from co2net_benchmarks.bisection import bisect
 from co2net_benchmarks.cli import main
+from co2net_benchmarks.inputs import planted_features
 from co2net_benchmarks.margins import measure_margins
 from co2net_benchmarks.parity import ParityResults, first_diverging
 from co2net_benchmarks.runs import read_runs
@@ -24,6 +26,8 @@ from co2net_export.decisions import Outputs
 from co2net_runtime.contract import Contract
 from co2net_runtime.options import DecodeOptions
 from co2net_runtime.records import from_mapping
+
+TINY_CPU = Path(__file__).parents[1] / "runtime" / "data" / "tiny_cpu.onnx"
 
 
 def parity(*arguments):
@@ -104,12 +108,14 @@ def test_infinite_outputs_fail_and_are_bisected(bisected):
 def test_what_cannot_be_compared_is_reported_and_the_others_go_on(tiny, altered):
     renamed = altered("renamed.onnx", classes=("Run", "Jump", "Swim"))
     other = altered("other.onnx", checkpoint_sha256="f" * 64)
-    result = parity(tiny.checkpoint, renamed, "missing.onnx", other, "--json")
+    broken = tiny.folder / "cut.onnx"
+    broken.write_bytes(tiny.artefact.read_bytes()[:2000])
+    result = parity(tiny.checkpoint, renamed, broken, other, "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)["results"]["artefacts"]
     assert [one["status"] for one in found] == ["failed", "failed", "measured"]
     assert "exported from another one" in found[0]["reason"]
-    assert "no such file" in found[1]["reason"]
+    assert "damaged" in found[1]["reason"]
     assert not found[2]["same_checkpoint"]
 
 
@@ -171,6 +177,7 @@ def test_a_folder_of_features_is_judged_without_map(tiny, dataset):
     [
         (["{onnx}", "{onnx}"], "not a checkpoint"),
         (["nowhere.ckpt", "{onnx}"], "nowhere.ckpt: no such file"),
+        (["{ckpt}", "{onnx}", "nowhere.onnx"], "nowhere.onnx: no such file"),
         (["{ckpt}", "{onnx}", "--features", "nowhere"], "nowhere: no such file"),
         (["{ckpt}", "{onnx}", "--out", "{onnx}/run.json"], "cannot write here"),
     ],
@@ -181,6 +188,25 @@ def test_usage_errors_are_one_line(tiny, arguments, words):
     assert result.exit_code == 2
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_both_forms_of_an_optimised_file_are_bisected(tiny):
+    """Its fast form names and orders its tensors otherwise; a wrong weight there is found."""
+    plain, fast = onnx.load(tiny.artefact), onnx.load(TINY_CPU)
+    feeds = {"features": planted_features(10, 16)[None], "lengths": np.array([10])}
+    steps = bisect(plain, fast, feeds, 1e-4)
+    assert first_diverging(steps) is None
+    named = [step.tensor for step in steps]
+    assert {"fusion.0.out", "winograd/fusion.0.out", "winograd/LeakyRelu_3.out"} <= set(named)
+    assert named.count("cas") == 2
+    assert all(step.max_abs is not None for step in steps)
+    (weight,) = [
+        tensor
+        for tensor in fast.graph.initializer
+        if tensor.name == "winograd/fAttn.attention.3.weight.0"
+    ]
+    weight.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weight), weight.name))
+    assert first_diverging(bisect(plain, fast, feeds, 1e-4)).tensor == "winograd/LeakyRelu_7.out"
 
 
 def test_bisection_needs_common_names(tiny):
