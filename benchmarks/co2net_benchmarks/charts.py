@@ -21,7 +21,7 @@ MARKERS = "osD^vPX*"
 
 
 class Palette:
-    """One colour and marker per target, the same in all charts."""
+    """One colour, marker and line per target, the same in all charts."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._index = {name: index for index, name in enumerate(dict.fromkeys(names))}
@@ -31,8 +31,13 @@ class Palette:
         return COLOURS[self._index[name] % len(COLOURS)]
 
     def marker(self, name: str) -> str:
-        """Return the target's marker."""
-        return MARKERS[self._index[name] % len(MARKERS)]
+        """Return the target's marker; the second target of a colour gets another one."""
+        index = self._index[name]
+        return MARKERS[(index + 3 * (index // len(COLOURS))) % len(MARKERS)]
+
+    def line(self, name: str) -> str:
+        """Return the target's line: dashed for the second target of a colour."""
+        return "-" if self._index[name] < len(COLOURS) else "--"
 
 
 def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
@@ -44,6 +49,7 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
         own = sorted((row for row in rows if row.target == name), key=lambda row: row.length)
         lengths = [row.length for row in own]
         style = {"color": palette.colour(name), "marker": palette.marker(name), "markersize": 5}
+        style["linestyle"] = palette.line(name)
         medians = [row.p50_s.median * 1e3 for row in own]
         _with_interval(
             absolute,
@@ -74,7 +80,8 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
     absolute.set_ylabel("milliseconds for one video (median)")
     handles, labels = absolute.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize="small", loc="outside right upper")
-    relative.set_ylim(bottom=0)
+    # an interval may leave the chart, so that one restless target does not flatten all others
+    relative.set_ylim(0, 1.25 * max(row.ratio.median for row in rows))
     relative.set_ylabel(f"time over that of {names[0]}")
     return _svg(figure, "latency")
 
@@ -83,8 +90,8 @@ def time_split(rows: Sequence[LengthResult]) -> str:
     """Draw where the time goes: read, network, decode, stacked, at each length."""
     lengths = sorted({row.length for row in rows})
     names = list(dict.fromkeys(row.target for row in rows))
-    figure = _figure(10, 0.9 + 0.32 * len(names) * ((len(lengths) + 1) // 2))
-    grid = figure.subplots((len(lengths) + 1) // 2, 2, squeeze=False)
+    figure = _figure(12.5, (0.9 + 0.26 * len(names)) * ((len(lengths) + 1) // 2))
+    grid = figure.subplots((len(lengths) + 1) // 2, 2, squeeze=False, sharey=True)
     for axes in grid.flat[len(lengths) :]:
         axes.set_visible(False)
     for axes, length in zip(grid.flat, lengths, strict=False):
@@ -99,23 +106,32 @@ def time_split(rows: Sequence[LengthResult]) -> str:
         axes.set_xlabel("milliseconds (medians of the stages)")
         axes.tick_params(axis="y", labelsize="small")
         axes.grid(axis="x", alpha=0.3)
-    grid.flat[0].legend(fontsize="small", loc="lower right")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside right upper")
     return _svg(figure, "split")
 
 
 def cold_starts(starts: Sequence[ColdStart]) -> str:
     """Draw what a fresh process spends its time on until its first result."""
-    figure = _figure(10, 1.1 + 0.35 * len(starts))
+    figure = _figure(12.5, 1.0 + 0.28 * len(starts))
     axes = figure.subplots()
     names = [start.target for start in reversed(starts)]
-    left = [0.0] * len(names)
+    totals = [0.0] * len(names)
     for part, colour in PART_COLOURS.items():
         widths = [getattr(start, f"{part}_s") for start in reversed(starts)]
-        axes.barh(names, widths, left=left, color=colour, label=part, height=0.65)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_xlabel("seconds from the start of the process")
+        axes.barh(names, widths, left=totals, color=colour, label=part, height=0.65)
+        totals = [a + b for a, b in zip(totals, widths, strict=True)]
+    # a compiler takes so long that nothing could be seen of the others: its bar leaves the chart
+    end = min(max(totals), 5 * sorted(totals)[len(totals) // 2])
+    axes.set_xlim(0, 1.08 * end)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    for row, total in enumerate(totals):
+        at = min(total, end) + 0.01 * end
+        axes.text(at, row, f"{total:.2g}", va="center", fontsize="small", bbox=paper)
+    axes.set_xlabel("seconds from the start of the process; beside each bar its length")
+    axes.tick_params(axis="y", labelsize="small")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     return _svg(figure, "cold")
 
 
@@ -123,7 +139,7 @@ def speed_and_accuracy(
     points: Sequence[tuple[str, float, float]], speed: str, palette: Palette
 ) -> str:
     """Draw targets as (name, speed, mAP in percent)."""
-    figure = _figure(8, 4)
+    figure = _figure(12.5, 3.4)
     axes = figure.subplots()
     for name, x, y in points:
         style = {"color": palette.colour(name), "markersize": 9}
@@ -135,7 +151,7 @@ def speed_and_accuracy(
     axes.set_ylim(middle - half, middle + half)
     axes.set_xlabel(speed)
     axes.set_ylabel("mAP, mean over tIoU .1:.1:.7, percent")
-    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
     return _svg(figure, "accuracy")
 
@@ -145,7 +161,7 @@ def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> st
 
     named: (artefact, margins, its largest difference of attention), drawn as vertical lines.
     """
-    figure = _figure(6.5, 3.6)
+    figure = _figure(12.5, 3.4)
     axes = figure.subplots()
     first = named[0][1]
     shares = [max(share, 1e-9) * 100 for share in first.within]
@@ -159,7 +175,7 @@ def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> st
     axes.set_ylim(bottom=1e-4)
     axes.set_xlabel("distance of attention to a threshold")
     axes.set_ylabel("percent of decisions nearer than that")
-    axes.legend(fontsize="small")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
     return _svg(figure, "margins")
 

@@ -47,7 +47,7 @@ def _target_table(results: LatencyResults) -> Table:
         for info in results.targets
         if info.status == "failed" and info.engine
     )
-    return Table("Targets", ("target", "engine", "precision", "MB"), rows, notes)
+    return Table("Targets", ("target", "engine", "precision", "MB"), rows, notes, left=3)
 
 
 def _length_table(results: LatencyResults, infos: Mapping[str, TargetInfo], length: int) -> Table:
@@ -75,18 +75,22 @@ def _length_table(results: LatencyResults, infos: Mapping[str, TargetInfo], leng
         cells += [
             "-" if flops is None else significant(flops / 1e9),
             percent(flops / peak if flops and peak else None),
+            "-" if row.difference is None else f"{row.difference:.1e}",
             str(row.segments),
             megabytes(row.peak_rss_bytes),
         ]
         body.append(tuple(cells))
     columns = ["target", "p50", "95 % of p50", "p90", "p99", "CoV", "ratio", "read", "network"]
-    columns += ["decode", *(["device"] if on_device else []), "GFLOP/s", "of GEMM", "segments"]
-    columns += ["peak MB"]
+    columns += ["decode", *(["device"] if on_device else []), "GFLOP/s", "of GEMM", "max diff."]
+    columns += ["segments", "peak MB"]
     samples = f"{rows[0].stages['total'].count} runs in {len(rows[0].turns_s)} turns"
     video_s = length * results.snippet_s
     title = f"One video of {length} snippets ({significant(video_s)} s), milliseconds, {samples}"
-    notes = (f"ratio: time over that of {reference}, turn by turn, with its 95 % interval.",)
-    return Table(title, tuple(columns), tuple(body), notes)
+    note = (
+        f"ratio: time over that of {reference}, turn by turn, with its 95 % interval. max diff.: "
+        "of cas or attention from the reference's, over max(1, max |cas|)."
+    )
+    return Table(title, tuple(columns), tuple(body), (note,))
 
 
 def _ratio(ratio: Interval) -> str:

@@ -16,8 +16,8 @@ figure svg { max-width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .86rem; max-width: 60rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: .22rem .5rem; text-align: right; white-space: nowrap; }
+th.left, td.left { text-align: left; }
 thead th { border-bottom: 1px solid #888; vertical-align: bottom; }
 tbody tr:nth-child(even) { background: #f4f6f8; }
 """

@@ -24,15 +24,14 @@ def _verdict_table(results: ParityResults) -> Table:
         verdict = "failed" if one.failures or one.status == "failed" else "passed"
         reason = one.reason or "; ".join(one.failures)
         bounds = "-" if one.gate is None else _bounds(one)
-        rows.append((one.name, one.precision or "-", megabytes(one.model_bytes), bounds, verdict))
+        rows.append((one.name, one.precision or "-", bounds, verdict, megabytes(one.model_bytes)))
         if reason:
             notes.append(reason if reason.startswith(one.name) else f"{one.name}: {reason}")
         if not one.same_checkpoint:
             notes.append(f"{one.name} was exported from another checkpoint file.")
     title = f"Parity with {results.checkpoint} in PyTorch"
-    return Table(
-        title, ("artefact", "precision", "MB", "gate", "verdict"), tuple(rows), tuple(notes)
-    )
+    columns = ("artefact", "precision", "gate", "verdict", "MB")
+    return Table(title, columns, tuple(rows), tuple(notes), left=4)
 
 
 def _bounds(one: ArtefactParity) -> str:
@@ -72,6 +71,7 @@ def _tensor_table(artefacts: list[ArtefactParity]) -> Table:
         ("artefact", "videos", "snippets", *columns),
         rows,
         ("att.: attention; relative: the largest over max(1, max |cas|) of PyTorch.",),
+        left=2,
     )
 
 
@@ -173,8 +173,16 @@ def _bisection_table(one: ArtefactParity) -> Table:
         )
         for step in shown
     )
-    note = f"{len(shown)} of {len(steps)} tensors that both graphs compute, in the graph's order."
-    return Table(title, ("tensor", "operator", "max", "scale", "relative", ""), rows, (note,))
+    notes = [
+        f"{len(shown)} of {len(steps)} tensors that both graphs compute, in the graph's order."
+    ]
+    if any("/" in step.tensor for step in steps):
+        notes.append(
+            "The file holds two forms of the network for short and long videos; both were run, and "
+            "the tensors of one carry its name before the slash."
+        )
+    columns = ("tensor", "operator", "max", "scale", "relative", "")
+    return Table(title, columns, rows, tuple(notes), left=2)
 
 
 def _ratio(step: TensorStep) -> float:

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from co2net_benchmarks import charts
 from co2net_benchmarks.accuracy_results import AccuracyResults
@@ -14,13 +13,12 @@ from co2net_benchmarks.latency_tables import PERCENTILE_NOTE, latency_tables
 from co2net_benchmarks.machine import Machine
 from co2net_benchmarks.measure import LatencyResults
 from co2net_benchmarks.page import render_page
+from co2net_benchmarks.parity import ArtefactParity, ParityResults
+from co2net_benchmarks.parity_tables import parity_tables
 from co2net_benchmarks.runs import Run
 from co2net_benchmarks.tables import Table, megabytes, milliseconds, significant
-from co2net_runtime.errors import InputError, MissingDependencyError
+from co2net_runtime.errors import InputError
 from co2net_runtime.records import from_mapping
-
-if TYPE_CHECKING:
-    from co2net_benchmarks.parity import ArtefactParity, ParityResults
 
 MAP_RANGE = "0.1:0.7"
 # what parity and accuracy say of a file holds where the same engine runs it
@@ -52,7 +50,7 @@ class Report:
             if run.kind == "latency":
                 self.latency.append(from_mapping(LatencyResults, run.results, where))
             elif run.kind == "parity":
-                self.parity.append(_read_parity(run, where))
+                self.parity.append(from_mapping(ParityResults, run.results, where))
             elif run.kind == "accuracy":
                 self.accuracy.append(from_mapping(AccuracyResults, run.results, where))
             else:
@@ -143,8 +141,10 @@ class Report:
                     cells.append(significant(rates[0].realtime) if rates else "-")
                 file = info.file if info.kind in _SAME_ENGINE else ""
                 origin = None if file in seen else references.get(file)
-                cells += _worth(compared.get(file), judged.get(file), origin)
-                rows.append(tuple(cells))
+                worth = _worth(compared.get(file), judged.get(file), origin)
+                if worth[0] == "-" and origin is None and own:
+                    worth[0] = _scientific(own[max(own)].difference)
+                rows.append((*cells, *worth))
                 seen.add(info.file)
         for file, one in compared.items():
             if file not in seen:
@@ -153,9 +153,14 @@ class Report:
                 rows.append((*cells, *_worth(one, judged.get(file), None)))
         columns = ["target", "precision", "MB", *(f"T = {length}, ms" for length in lengths)]
         columns += ["video-h per h"] if offline else []
-        columns += ["max diff.", "segments changed", "mAP", "mAP diff.", "parity"]
+        columns += ["max diff.", "segments changed", "mAP", "parity"]
         reference = next((one.lengths[0].target for one in self.latency if one.lengths), "")
-        note = f"In brackets: time over that of {reference}, turn by turn." if reference else ""
+        notes = [
+            "max diff.: of cas or attention from PyTorch's, over max(1, max |cas|), on all videos; "
+            "of targets that parity does not run, from the first target's on the longest video."
+        ]
+        if reference:
+            notes.insert(0, f"In brackets: time over that of {reference}, turn by turn.")
         points = self.speed_and_accuracy()
         drawn = []
         if len(points) > 1:
@@ -163,9 +168,10 @@ class Report:
             if not offline and lengths:
                 axis = f"milliseconds for a video of {lengths[-1]} snippets"
             svg = charts.speed_and_accuracy(points, axis, self._palette)
-            drawn.append(("Speed against accuracy.", svg))
-        notes = (note,) if note else ()
-        table = Table("What each target costs and is worth", tuple(columns), tuple(rows), notes)
+            caption = "Speed against accuracy, of the targets whose accuracy was judged."
+            drawn.append((caption, svg))
+        title = "What each target costs and is worth"
+        table = Table(title, tuple(columns), tuple(rows), tuple(notes))
         return Section("Overview", tuple(drawn), (table,), tables_first=True)
 
     def speed_and_accuracy(self) -> list[tuple[str, float, float]]:
@@ -211,9 +217,7 @@ class Report:
         tables = latency_tables(results)
         return Section("Latency", tuple(drawn), tuple(tables), PERCENTILE_NOTE)
 
-    def _parity_section(self, results: "ParityResults") -> Section:
-        from co2net_benchmarks.parity_tables import parity_tables
-
+    def _parity_section(self, results: ParityResults) -> Section:
         measured = [one for one in results.artefacts if one.margins is not None]
         drawn = []
         if measured:
@@ -227,37 +231,31 @@ class Report:
         return Section("Parity", tuple(drawn), tuple(parity_tables(results)))
 
 
-def _read_parity(run: Run, where: str) -> "ParityResults":
-    # its records live beside the code that runs PyTorch
-    try:
-        from co2net_benchmarks.parity import ParityResults
-    except ImportError as error:
-        raise MissingDependencyError(f"{error.name}", "export", "reading a parity run") from error
-
-    return from_mapping(ParityResults, run.results, where)
-
-
 TITLE = "CO2-Net artefacts measured"
 
 
 def _worth(
-    one: "ArtefactParity | None", judged: AccuracyResults | None, reference: "ParityResults | None"
+    one: ArtefactParity | None, judged: AccuracyResults | None, reference: ParityResults | None
 ) -> list[str]:
-    cells = ["-"] * 5
+    cells = ["-"] * 4
     if one is not None and one.overall is not None and one.decisions is not None:
-        cells[0] = f"{one.overall.max_ratio:.1e}"
+        cells[0] = _scientific(one.overall.max_ratio)
         cells[1] = f"{one.decisions.changed * 100:.2f} %"
     if one is not None and one.accuracy is not None:
-        cells[2:4] = [f"{one.accuracy.artefact:.2f}", f"{one.accuracy.difference:+.2f}"]
+        cells[2] = f"{one.accuracy.artefact:.2f} ({one.accuracy.difference:+.2f})"
     elif judged is not None and MAP_RANGE in judged.averages:
         cells[2] = f"{judged.averages[MAP_RANGE] * 100:.2f}"
     if one is not None:
-        cells[4] = "failed" if one.failures or one.status == "failed" else "passed"
+        cells[3] = "failed" if one.failures or one.status == "failed" else "passed"
     if reference is not None:
         known = [found.accuracy for found in reference.artefacts if found.accuracy is not None]
         cells[2] = f"{known[0].reference:.2f}" if known else cells[2]
-        cells[4] = "reference"
+        cells[3] = "reference"
     return cells
+
+
+def _scientific(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
 
 
 def _describe(machine: Machine) -> str:

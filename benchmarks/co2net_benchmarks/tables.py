@@ -11,13 +11,14 @@ _NOTE_WIDTH = 100
 class Table:
     """A title, column headings, rows of text as wide as the headings, and notes below.
 
-    The first column is aligned left, the others right.
+    left: how many columns are aligned left; the others, numbers, right.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    left: int = 1
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -30,7 +31,7 @@ class Table:
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         shown = [
             "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
+                cell.ljust(width) if i < self.left else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
             for line in lines
@@ -41,7 +42,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return a Markdown section."""
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        rule = ["---" if i < self.left else "---:" for i in range(len(self.columns))]
         lines = [
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
             for line in (self.columns, rule, *self.rows)
@@ -51,9 +52,9 @@ class Table:
 
     def to_html(self) -> str:
         """Return an HTML section."""
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in self.columns)
+        head = "".join(self._cell("th", i, column) for i, column in enumerate(self.columns))
         body = "\n".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(self._cell("td", i, cell) for i, cell in enumerate(row)) + "</tr>"
             for row in self.rows
         )
         notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
@@ -61,6 +62,10 @@ class Table:
             f"<section><h3>{html.escape(self.title)}</h3>\n<div class=wide><table>"
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{notes}</section>"
         )
+
+    def _cell(self, tag: str, index: int, text: str) -> str:
+        side = " class=left" if index < self.left else ""
+        return f"<{tag}{side}>{html.escape(text)}</{tag}>"
 
 
 def milliseconds(seconds: float | None) -> str:

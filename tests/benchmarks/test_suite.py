@@ -1,5 +1,9 @@
 """co2net-bench suite, and what all its commands have in common."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
@@ -24,6 +28,18 @@ def test_suite_leaves_runs_and_report(tiny, tmp_path):
     assert ours.endswith("| passed |")
     for title in ("Parity with tiny.ckpt", "One video of 5 snippets", "Offline: 8 videos"):
         assert title in report
+    # a report is made where the runs are read, not where they were measured
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'onnxruntime')));"
+        "from co2net_benchmarks.cli import main; main()"
+    )
+    runs = [out / "parity.json", out / "latency.json"]
+    subprocess.run(
+        [sys.executable, "-c", program, "report", *runs, "-o", tmp_path / "again.html"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    assert (tmp_path / "again.md").read_text() == report
 
 
 def test_suite_tells_of_missing_files_before_the_work(tiny, tmp_path):
