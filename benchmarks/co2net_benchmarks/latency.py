@@ -1,9 +1,10 @@
 """Single-stream latency: one video at a time, all targets in turns; and cold starts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from co2net_benchmarks.agreement import measure_differences
 from co2net_benchmarks.fleet import Fleet, Member
@@ -28,8 +29,8 @@ class LatencyOptions:
 
     lengths: of the videos, in snippets. samples: timed runs per target and length. turn_s: what a
     turn should last, seconds. warmup: untimed runs per target and length before the first turn.
-    length_limit_s: no new round is begun at a length after so many seconds. cold: fresh processes
-    per target.
+    length_limit_s: no new round is begun at a length after its rounds took so many seconds. cold:
+    fresh processes per target.
     """
 
     lengths: tuple[int, ...] = (50, 250, 750, 2000)
@@ -99,26 +100,82 @@ class ColdStart:
 
 
 class _Turns:
-    """What one member's turns at one length gave."""
+    """What one member's turns at one length gave. peak_rss_bytes: after the warm-up there."""
 
-    def __init__(self) -> None:
+    def __init__(self, peak_rss_bytes: int | None) -> None:
         self.stages: dict[str, list[float]] = {}
         self.totals: list[tuple[float, ...]] = []
         self.busy_s: list[float] = []
         self.segments = 0
-        self.peak_rss_bytes: int | None = None
+        self.peak_rss_bytes = peak_rss_bytes
 
-    def add(self, answer: dict[str, object], busy_s: float) -> None:
-        samples = answer["samples"]
-        assert isinstance(samples, dict)
-        for stage, seconds in samples.items():
+    def add(self, answer: dict[str, Any], busy_s: float) -> None:
+        for stage, seconds in answer["samples"].items():
             self.stages.setdefault(stage, []).extend(seconds)
-        self.totals.append(tuple(samples["total"]))
+        self.totals.append(tuple(answer["samples"]["total"]))
         self.busy_s.append(busy_s)
-        segments, peak = answer["segments"], answer["peak_rss_bytes"]
-        assert isinstance(segments, int)
-        assert peak is None or isinstance(peak, int)
-        self.segments, self.peak_rss_bytes = segments, peak
+        self.segments = answer["segments"]
+
+
+class _Length:
+    """All members' turns at one length."""
+
+    def __init__(self, fleet: Fleet, length: int, path: Path, options: LatencyOptions) -> None:
+        """Warm up: every member runs the video a few times."""
+        self._fleet, self.length, self._path, self._options = fleet, length, path, options
+        self._differences = measure_differences(fleet, path)
+        self._turns: dict[str, _Turns] = {}
+        estimates = []
+        for member, answer, _ in fleet.take_turns(_runs(path, 1, options.warmup)):
+            self._turns[member.name] = _Turns(answer["peak_rss_bytes"])
+            estimates.append(answer["samples"]["total"][0])
+        count = round(options.turn_s / percentile(estimates, 50)) if estimates else 1
+        self._count = max(1, min(count, options.samples // _MIN_TURNS))
+        self._done, self._spent_s = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the samples that is done, or of the time that is spent, whichever is more."""
+        limit_s = self._options.length_limit_s
+        spent = self._spent_s / limit_s if limit_s else float(self._done > 0)
+        return max(self._done / self._options.samples, spent)
+
+    @property
+    def missing(self) -> int:
+        """How many of the samples wanted there was no time for."""
+        return max(0, self._options.samples - self._done)
+
+    def take_turns(self) -> int:
+        """Let every member take a turn; return how many samples of those wanted it gave."""
+        begun, before = perf_counter(), self._done
+        for member, answer, busy_s in self._fleet.take_turns(
+            _runs(self._path, self._count, int(self._count > 1))
+        ):
+            self._turns[member.name].add(answer, busy_s)
+        self._done += self._count
+        self._spent_s += perf_counter() - begun
+        return min(self._done, self._options.samples) - before
+
+    def results(self) -> list[LengthResult]:
+        """Return one result for each member that has not failed."""
+        measured = {member.name: self._turns[member.name] for member in self._fleet.members}
+        reference = next(iter(measured.values()), None)
+        return [
+            LengthResult(
+                target=name,
+                length=self.length,
+                stages={stage: summarise(samples) for stage, samples in turns.stages.items()},
+                p50_s=median_interval([percentile(turn, 50) for turn in turns.totals]),
+                ratio=paired_ratio(turns.totals, reference.totals),
+                segments=turns.segments,
+                peak_rss_bytes=turns.peak_rss_bytes,
+                busy_after_s=percentile(turns.busy_s, 50),
+                turns_s=tuple(turns.totals),
+                difference=self._differences[name],
+            )
+            for name, turns in measured.items()
+            if reference is not None
+        ]
 
 
 def measure_lengths(
@@ -126,67 +183,33 @@ def measure_lengths(
 ) -> list[LengthResult]:
     """Measure all members on one feature file per length of `options.lengths`.
 
-    At each length every member warms up; then rounds of turns follow. All members make the same
+    Every member warms up at every length; then rounds of turns follow. The rounds of all lengths
+    are spread over the whole measurement, so that a machine that is slower for a minute shows in
+    the intervals of all lengths instead of shifting the median of one. All members make the same
     number of runs in a turn, so many that the median member's turn lasts about `turn_s`; a turn
     of several runs begins with an untimed one, since the others have had the caches meanwhile (a
-    single long run hides that cost by itself). advance: told of progress, in snippets times
-    samples; their sum is that of lengths times `samples`.
+    single long run hides that cost by itself). A member that fails is in no result. advance: told
+    of progress, in snippets times samples; their sum is that of lengths times `samples`.
     """
-    results = []
-    for length, path in zip(options.lengths, paths, strict=True):
-        results += _measure_length(fleet, length, path, options, advance)
-    return results
-
-
-def _measure_length(
-    fleet: Fleet, length: int, path: Path, options: LatencyOptions, advance: Advance
-) -> list[LengthResult]:
-    differences = measure_differences(fleet, path)
-    begun = perf_counter()
-    estimates = []
-    for _, answer, _ in fleet.take_turns(_runs(path, 1, options.warmup)):
-        estimates.append(answer["samples"]["total"][0])
-    if not estimates:
-        return []
-    count = round(options.turn_s / percentile(estimates, 50))
-    count = max(1, min(count, options.samples // _MIN_TURNS))
-    turns: dict[str, _Turns] = {}
-    done = 0
-    while done < options.samples and (done == 0 or perf_counter() - begun < options.length_limit_s):
-        for member, answer, busy_s in fleet.take_turns(_runs(path, count, int(count > 1))):
-            turns.setdefault(member.name, _Turns()).add(answer, busy_s)
-        done += count
-        advance(length * min(count, options.samples - done + count))
-    advance(length * max(0, options.samples - done))
-    measured = {member.name: turns[member.name] for member in fleet.members}
-    if not measured:
-        return []
-    reference = next(iter(measured.values()))
-    return [
-        replace(_result(name, length, one, reference), difference=differences[name])
-        for name, one in measured.items()
+    waiting = [
+        _Length(fleet, length, path, options)
+        for length, path in zip(options.lengths, paths, strict=True)
     ]
+    measured = list(waiting)
+    while waiting and fleet.members:
+        least = min(waiting, key=lambda one: one.progress)
+        advance(least.length * least.take_turns())
+        if least.progress >= 1:
+            advance(least.length * least.missing)
+            waiting.remove(least)
+    return [result for one in measured for result in one.results()]
 
 
-def _runs(path: Path, count: int, discard: int) -> Callable[[Member], dict[str, object]]:
-    def act(member: Member) -> dict[str, object]:
+def _runs(path: Path, count: int, discard: int) -> Callable[[Member], dict[str, Any]]:
+    def act(member: Member) -> dict[str, Any]:
         return member.child.ask("run", path=str(path), count=count, discard=discard)
 
     return act
-
-
-def _result(name: str, length: int, turns: _Turns, reference: _Turns) -> LengthResult:
-    return LengthResult(
-        target=name,
-        length=length,
-        stages={stage: summarise(samples) for stage, samples in turns.stages.items()},
-        p50_s=median_interval([percentile(turn, 50) for turn in turns.totals]),
-        ratio=paired_ratio(turns.totals, reference.totals),
-        segments=turns.segments,
-        peak_rss_bytes=turns.peak_rss_bytes,
-        busy_after_s=percentile(turns.busy_s, 50),
-        turns_s=tuple(turns.totals),
-    )
 
 
 def measure_cold_starts(

@@ -94,7 +94,7 @@ _PATH = click.Path(path_type=Path)
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="Begin no new round of turns at a length after this time.",
+    help="Begin no new round of turns at a length after its rounds took this time.",
 )
 @click.option(
     "--cold-starts",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_targets_take_turns(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Child, "ask", recording)
     targets = parse_targets([str(tiny.artefact), f"b={tiny.artefact}"])
-    options = LatencyOptions(lengths=(5,), samples=16, warmup=1)
+    options = LatencyOptions(lengths=(5,), samples=16, warmup=1, turn_s=1000)
     steps = []
     with Fleet(targets, EngineOptions(threads=1), tmp_path) as fleet:
         paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
@@ -157,6 +158,36 @@ def test_targets_take_turns(tiny, tmp_path, monkeypatch):
     # a turn of several runs begins with one that is not counted
     assert set(untimed[2:]) == {(2, 1)}
     assert [row.target for row in rows] == ["tiny.onnx", "b"]
+
+
+def test_the_turns_of_all_lengths_are_spread_over_the_measurement(tiny, tmp_path, monkeypatch):
+    order = []
+    ask = Child.ask
+
+    def recording(child, do, **arguments):
+        if do == "run":
+            order.append(int(Path(arguments["path"]).stem.partition("_")[2]))
+        return ask(child, do, **arguments)
+
+    monkeypatch.setattr(Child, "ask", recording)
+    options = LatencyOptions(lengths=(5, 9), samples=16, warmup=1, turn_s=1000, length_limit_s=1e6)
+    steps = []
+    with Fleet(parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path) as fleet:
+        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
+        rows = measure_lengths(fleet, paths, options, steps.append)
+    assert order == [5, 9] * (1 + 8)  # a warm-up, and 8 turns of 2 runs
+    assert sum(steps) == (5 + 9) * 16
+    assert [row.stages["total"].count for row in rows] == [16, 16]
+
+
+def test_a_length_ends_when_its_time_is_spent(tiny, tmp_path):
+    options = LatencyOptions(lengths=(5,), samples=1000, warmup=1, length_limit_s=0)
+    steps = []
+    with Fleet(parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path) as fleet:
+        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
+        (row,) = measure_lengths(fleet, paths, options, steps.append)
+    assert len(row.turns_s) == 1
+    assert sum(steps) == 5 * 1000
 
 
 def test_a_target_that_dies_is_reported_and_the_others_go_on(tiny, tmp_path):
@@ -229,7 +260,7 @@ def test_a_terminated_run_leaves_nothing(tiny, tmp_path):
         assert process.poll() is None
         time.sleep(0.02)
     process.terminate()
-    _, text = process.communicate(timeout=30)
+    _, text = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "interrupted" in text
     assert not list(tmp_path.glob("co2net-bench-*"))
