@@ -3,12 +3,13 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
+from co2net_benchmarks.forms import graphs_of
 from co2net_export.inference import Value, infer_values, stored_bytes
 from co2net_runtime.contract import METADATA_KEY, Contract
 from co2net_runtime.errors import InputError
@@ -36,17 +37,21 @@ class Description:
     """What an ONNX file holds.
 
     file_bytes: of the file itself. external_bytes: of the weights stored beside it. contract:
-    None if it has none of ours. opset: of the default domain. parameters: stored numbers of all
-    types; weight_bytes: their bytes by type. macs_per_snippet: multiply-accumulates of the layers
-    for one more snippet, macs_per_video: for a video whatever its length; None where shape
-    inference cannot tell. nodes: how many of each type, most frequent first. checker_error,
-    inference_error: what ONNX's checker and strict shape inference object to, None if nothing.
+    None if it has none of ours. inputs, outputs: type and shape by name, with the names of dynamic
+    dimensions. opset: of the default domain. parameters: stored numbers of all types;
+    weight_bytes: their bytes by type. macs_per_snippet: multiply-accumulates of the layers for one
+    more snippet, macs_per_video: for a video whatever its length, of the plain form where the file
+    holds several; None where shape inference cannot tell. nodes: how many of each type, those in
+    branches too, most frequent first. checker_error, inference_error: what ONNX's checker and
+    strict shape inference object to, None if nothing.
     """
 
     path: str
     file_bytes: int
     external_bytes: int
     contract: Contract | None
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
     producer: str
     opset: int
     ir_version: int
@@ -81,6 +86,8 @@ def describe(path: str | os.PathLike[str]) -> Description:
         file_bytes=file.stat().st_size,
         external_bytes=sum(stored_bytes(t) for t in tensors.values() if t.external_data),
         contract=Contract.from_metadata(metadata, str(path)) if has_contract else None,
+        inputs=_declared(model.graph.input),
+        outputs=_declared(model.graph.output),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         opset=max((entry.version for entry in model.opset_import if not entry.domain), default=0),
         ir_version=model.ir_version,
@@ -89,7 +96,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
         layers=tuple(_layers(model, tensors)),
         macs_per_snippet=per_snippet,
         macs_per_video=per_video,
-        nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        nodes=dict(Counter(node.op_type for node in _nodes(model.graph)).most_common()),
         checker_error=checker_error,
         inference_error=inference_error,
     )
@@ -108,9 +115,10 @@ def _read(file: Path) -> onnx.ModelProto:
 
 
 def _layers(model: onnx.ModelProto, tensors: Mapping[str, onnx.TensorProto]) -> list[Layer]:
-    producers = {name: node for node in model.graph.node for name in node.output}
+    nodes = list(_nodes(model.graph))
+    producers = {name: node for node in nodes for name in node.output}
     layers = []
-    for node in model.graph.node:
+    for node in nodes:
         if node.op_type not in _LAYER_OPS:
             continue
         name = node.input[1]
@@ -125,8 +133,17 @@ def _layers(model: onnx.ModelProto, tensors: Mapping[str, onnx.TensorProto]) -> 
     return layers
 
 
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)
+
+
 def _arithmetic(model: onnx.ModelProto) -> tuple[int | None, int | None]:
     """Return the layers' multiply-accumulates for one more snippet and for a video as such."""
+    model = graphs_of(model)[0]
     totals = []
     for length in _LENGTHS:
         values = infer_values(model, {"batch": 1, "time": length})
@@ -158,6 +175,17 @@ def _objection(file: Path, *, full: bool) -> str | None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return str(error).strip().splitlines()[0]
     return None
+
+
+def _declared(values: Iterable[onnx.ValueInfoProto]) -> dict[str, str]:
+    """Return "float32 (batch, time, 2048)" by name."""
+    found = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        sizes = (dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        found[value.name] = f"{kind} ({', '.join(sizes)})"
+    return found
 
 
 def _type(tensor: onnx.TensorProto) -> str:

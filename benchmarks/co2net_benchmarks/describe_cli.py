@@ -1,6 +1,7 @@
 """co2net-bench describe: what an ONNX file holds."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -55,9 +56,7 @@ def _contract(contract: Contract) -> list[str]:
     frames, fps = contract.timing.snippet_frames, contract.timing.fps
     lines = [
         _line("precision", contract.precision),
-        _line(
-            "graph", f"{contract.graph}: {_names(contract.inputs)} -> {_names(contract.outputs)}"
-        ),
+        _line("graph", contract.graph),
         _line("features", f"{contract.rgb_dim} RGB + {contract.flow_dim} flow channels"),
         _line("timing", f"a snippet every {frames} frames at {fps:g} fps ({frames / fps:g} s)"),
         _line(
@@ -107,6 +106,8 @@ def _file(found: Description) -> list[str]:
         for count in (found.macs_per_snippet, found.macs_per_video)
     )
     return [
+        _line("inputs", _pairs(found.inputs)),
+        _line("outputs", _pairs(found.outputs)),
         _line("size", f"{megabytes(found.file_bytes)} MB{external}"),
         _line("parameters", f"{found.parameters / 1e6:.4g} M ({stored})"),
         _line("arithmetic", f"{per_snippet} MAC per snippet, {per_video} per video"),
@@ -143,7 +144,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _pairs(values: object) -> str:
-    assert isinstance(values, dict)
+    assert isinstance(values, Mapping)
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()

@@ -25,6 +25,9 @@ def test_describes_an_artefact(name):
     assert found.macs_per_snippet == macs_per_snippet(TINY)
     # the two global contexts, once a video
     assert found.macs_per_video == 6 * 6 + 10 * 10
+    assert found.inputs["features"] == "float32 (batch, time, 16)"
+    assert found.inputs["lengths"] == "int64 (batch)"
+    assert found.outputs["attention"] == "float32 (batch, time, 1)"
     assert found.opset == 20
     assert found.checker_error is None
     assert found.inference_error is None
@@ -34,6 +37,16 @@ def test_describes_an_artefact(name):
     assert layers["classifier.1"].weight_shape == (12, 12, 3)
     assert layers["classifier.1"].weight_bytes == 12 * 12 * 3 * 4
     assert found.nodes["Conv"] == 11
+
+
+def test_describes_both_forms_of_an_optimised_file():
+    found = describe(DATA / "tiny_cpu.onnx")
+    assert found.macs_per_snippet == macs_per_snippet(TINY)
+    assert found.inference_error is None
+    assert found.nodes["If"] == 1
+    assert found.nodes["Conv"] == 11
+    # each window's product of a convolution stands for itself
+    assert {"Conv", "MatMul", "Gemm"} <= {layer.op for layer in found.layers}
 
 
 def small_graph(path, weight, op="MatMul", rows="time"):
