@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,6 +152,9 @@ def run(models: Sequence[Path] = (), *, cache: Path | None = None) -> Iterator[R
             except Co2netError as error:
                 yield replace(row, status="failed", detail=str(error))
                 continue
+            except Exception as error:  # on a machine that is new to us: the rest still runs
+                yield replace(row, status="failed", detail=_unforeseen(error))
+                continue
             yield _judge(replace(row, **measured), found, expected)
             if setup == Setup("onnxruntime", "cpu"):
                 expected = found[: len(videos)]
@@ -202,6 +206,17 @@ def _judge(row: Result, found: list[Activations], expected: list[Activations] | 
         bound=tolerance.bound,
         detail="" if passed else f"the {tolerance.measure} difference is above the bound",
     )  # fmt: skip
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return what was raised, and where in the package."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(FOLDER.parent)
+    ]
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
+    return f"{type(error).__name__} in {where}: {error}"
 
 
 def _shipped_results() -> list[Activations]:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_what_fails_to_start_is_told(box, fp32):
     results = {one.setup: one for one in selftest.run([fp32])}
     assert results["tensorrt cuda:0"].status == "failed"
     assert "no implementation" in results["tensorrt cuda:0"].detail
+
+
+def test_what_nobody_foresaw_is_told_and_the_rest_runs(box, fp32, monkeypatch):
+    def surprise(self, strategy):
+        raise AttributeError("no such call")
+
+    monkeypatch.setattr("tests.runtime.standin.engine.Engine.create_execution_context", surprise)
+    results = {one.setup: one for one in selftest.run([fp32])}
+    for setup in ("tensorrt cuda:0", "tensorrt cuda:0 cuda-graphs"):
+        assert results[setup].status == "failed"
+        detail = results[setup].detail
+        assert re.fullmatch(r"AttributeError in trt_execution.py:\d+: no such call", detail)
+    assert results["onnxruntime cpu"].status == "ran"
 
 
 def test_the_report_can_be_sent(tmp_path, fp32):

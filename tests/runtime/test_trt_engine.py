@@ -214,6 +214,16 @@ def test_no_gpu_memory_for_the_stream_is_an_error(box, tiny_path, monkeypatch):
         Localizer.load(tiny_path, backend="tensorrt")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_tensorrt_that_does_not_start_says_why(load, box, there):
+    """The builder, and the runtime of an engine that is in the cache."""
+    if there:
+        load().close()
+    box.fail_start = "CUDA initialization failure with error: 35"
+    with pytest.raises(BackendError, match="does not start: CUDA initialization failure"):
+        load()
+
+
 def test_a_tensor_in_host_memory_is_refused(load, box):
     box.host_tensor = "lengths"
     with pytest.raises(BackendError, match="TensorRT wants lengths in host memory"):

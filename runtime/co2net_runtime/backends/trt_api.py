@@ -3,9 +3,9 @@
 import contextlib
 import ctypes
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from co2net_runtime.errors import BackendError, MissingDependencyError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 
 def load_tensorrt() -> ModuleType:
@@ -57,6 +59,18 @@ class Messages:
     def __init__(self) -> None:
         self._errors: list[str] = []
         self.logger = _new_logger(self._errors)
+
+    def start(self, kind: "Callable[[trt.ILogger], Value]") -> Value:
+        """Return a builder or a runtime that logs here.
+
+        Raises BackendError if TensorRT does not start, for a driver that is too old, say.
+        """
+        try:
+            return kind(self.logger)
+        except TypeError as error:  # so the bindings speak of a null pointer
+            raise BackendError(
+                f"TensorRT does not start: {self.take()} (co2net-doctor tells more)"
+            ) from error
 
     def take(self) -> str:
         """Return the errors since the last call, and forget them."""

@@ -47,7 +47,7 @@ def build_engine(
     import tensorrt as trt
 
     messages = Messages()
-    builder = trt.Builder(messages.logger)
+    builder = messages.start(trt.Builder)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, messages.logger)
     if not parser.parse(Path(path).read_bytes()):

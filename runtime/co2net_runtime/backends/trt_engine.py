@@ -78,7 +78,7 @@ class TensorRtBackend:
         self._graphs = cuda_graphs
         self._lock = threading.Lock()
         self._messages = Messages()
-        self._runtime = trt.Runtime(self._messages.logger)  # it must outlive the engine
+        self._runtime = self._messages.start(trt.Runtime)  # it must outlive the engine
         if record.version_compatible:
             self._runtime.engine_host_code_allowed = True
         if record.dla_core is not None:

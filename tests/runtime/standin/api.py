@@ -116,3 +116,10 @@ class ITimingCache:
 
     def serialize(self):
         return HostMemory(self.content)
+
+
+def refuse_to_start(box, logger):
+    """Do as the bindings do where the library returns a null pointer."""
+    if box.fail_start:
+        logger.log(ILogger.Severity.ERROR, box.fail_start)
+        raise TypeError("pybind11::init(): factory function returned nullptr")

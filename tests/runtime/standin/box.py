@@ -84,7 +84,7 @@ class Box:
         self.capability = capability
         self.cuda = Cuda(memory_bytes=256 << 20)
         self.dla_cores = 0
-        self.host_tensor = self.fail_build = self.fail_context = ""
+        self.fail_start = self.fail_build = self.fail_context = self.host_tensor = ""
         self.fail_execute = []
         self.builds = []
         self.executions = 0

@@ -16,6 +16,7 @@ from tests.runtime.standin.api import (
     ITimingCache,
     NetworkDefinitionCreationFlag,
     ParserError,
+    refuse_to_start,
 )
 from tests.runtime.standin.cuda import ContractBreach
 
@@ -96,6 +97,7 @@ class Builder:
     def __init__(self, box, logger):
         if not getattr(logger, "ready", False):
             raise ContractBreach("ILogger.__init__ was not called")
+        refuse_to_start(box, logger)
         self._box = box
         self._logger = logger
         self.num_DLA_cores = box.dla_cores

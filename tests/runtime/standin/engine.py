@@ -13,6 +13,7 @@ from tests.runtime.standin.api import (
     ILogger,
     TensorIOMode,
     TensorLocation,
+    refuse_to_start,
 )
 from tests.runtime.standin.builder import MAGIC
 from tests.runtime.standin.cuda import ContractBreach
@@ -20,6 +21,7 @@ from tests.runtime.standin.cuda import ContractBreach
 
 class Runtime:
     def __init__(self, box, logger):
+        refuse_to_start(box, logger)
         self._box = box
         self._logger = logger
         self.engine_host_code_allowed = False
