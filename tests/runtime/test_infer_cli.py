@@ -315,18 +315,27 @@ main()
 """
 
 
+def read_until(text, stream):
+    said = []
+    for line in stream:
+        said.append(line)
+        if text in line:
+            return
+    pytest.fail("".join(said))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_from_outside(feature_folder, tmp_path, tiny_path, number):
     folder, out = feature_folder(*[3] * 10), tmp_path / "out.jsonl"
     command = [sys.executable, "-c", GATED, str(tiny_path), str(folder), "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, "--threads", "1"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
     # each step waits for what the other side says: no clock decides
-    assert any("at the gate" in line for line in process.stderr)
-    process.send_signal(number)
-    assert any("finishing the current file" in line for line in process.stderr)
-    _, rest = process.communicate("go on\n")
+    with subprocess.Popen(
+        [*command, "--threads", "1"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        read_until("at the gate", process.stderr)
+        process.send_signal(number)
+        read_until("finishing the current file", process.stderr)
+        _, rest = process.communicate("go on\n")
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
     lines = out.read_text().splitlines()
