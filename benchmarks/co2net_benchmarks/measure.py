@@ -98,6 +98,10 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
         cold = run.cold_starts() if "single-stream" in plan.scenarios else []
         offline, meter = run.offline() if "offline" in plan.scenarios else ([], None)
         server = run.server() if "server" in plan.scenarios else []
+        # the machine at its best: a moment that was disturbed must not make all others look good
+        if plan.gemm:
+            again = _gemm(plan, quiet=quiet)
+            gemm_flops = {name: max(peak, again[name]) for name, peak in gemm_flops.items()}
         return LatencyResults(
             targets=fleet.infos(),
             snippet_s=run.snippet_s,
