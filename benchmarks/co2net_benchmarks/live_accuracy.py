@@ -194,24 +194,31 @@ def draw(rows: Sequence[LiveAccuracy], path: Path) -> None:
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     cutting, context = figure.subplots(1, 2)
     cutting.set_title("when a component is cut")
-    context.set_title("the context, with the default cut")
+    context.set_title("context and class window, with the default cut")
     at = {row.name: (row.mean_s, 100 * row.map["0.1:0.7"]) for row in rows}
     offline = [name for name, (delay, _) in at.items() if np.isnan(delay)]
     curve = {cut: at[cut_name(cut)] for cut in CUTS}
     cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLOURS[0])
     for cut, point in curve.items():
         name = "never" if cut is None else f"{cut:g} s"
-        cutting.annotate(name, point, xytext=(7, -13), textcoords="offset points")
+        cutting.annotate(name, point, xytext=(5, 6), textcoords="offset points")
     others = [name for name in at if name not in {*offline, *map(cut_name, CUTS)}]
     for index, name in enumerate([DEFAULT, *others]):
         context.plot(*at[name], MARKERS[index], color=COLOURS[index], label=name)
+    cutting.set_xscale("log")
+    cutting.xaxis.set_major_formatter("{x:g}")
+    cutting.xaxis.set_minor_formatter("")
+    # at least a second wide: smaller differences are none
+    seconds = [at[name][0] for name in (DEFAULT, *others)]
+    context.set_xlim(min(seconds) - 0.5, max(seconds) + 0.5)
     for axes in (cutting, context):
         axes.set(xlabel="mean delay / s", ylabel="mAP 0.1:0.7 / %")
         axes.grid(alpha=0.3)
-        axes.margins(0.12)
+        axes.margins(0.18)
         for name in offline:
             axes.axhline(at[name][1], color="0.4", linestyle="--", label=name)
-        axes.legend(fontsize="small")
+    # the left panel's dashed line is the right one's
+    context.legend(fontsize="small", loc="center right")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
 
