@@ -112,9 +112,8 @@ def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
     if not job.done and not job.skipped and not job.interrupted:
         raise InputError(f"none of the {count} feature files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
-    counts = [
-        f"{job.done} videos, {job.records} {'classes' if job.choice.classes_only else 'segments'}"
-    ]
+    videos = "1 video" if job.done == 1 else f"{job.done} videos"
+    counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]
     if job.skipped:
         counts.append(f"{job.skipped} already there")
     console.note("; ".join(counts) + (f" -> {where}" if where else ""), quiet=quiet)
