@@ -1,6 +1,7 @@
 """co2net-infer --live as users run it: processes, pipes, sockets, signals."""
 
 import io
+import itertools
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.infer_cli import main
 from co2net_runtime.live import LiveLocalizer
 from co2net_runtime.stream_queue import StreamQueue
-from co2net_runtime.stream_sources import Arrival, Framing, open_source
+from co2net_runtime.stream_sources import NOTHING, Arrival, Framing, open_source
 
 # only so that a failure does not hang: a loaded machine may take as long as it needs
 PATIENCE_S = 300
@@ -278,6 +280,29 @@ def test_a_queue_is_bounded(overflow):
         assert (values, lost) == (list(range(200)), 0)
     else:
         assert (values, lost) == (list(range(190, 200)), 190)
+
+
+@pytest.mark.parametrize(
+    ("said", "silent_s"), [(["row"], 0), (["row", NOTHING, NOTHING], 2), ([NOTHING, "row"], 0)]
+)
+def test_silence_is_what_the_source_found_when_it_looked(monkeypatch, said, silent_s):
+    """Time that passes while nobody looks, as before the first look here, is no silence."""
+    clock = itertools.count()
+    monkeypatch.setattr(
+        "co2net_runtime.stream_queue.time", SimpleNamespace(monotonic=lambda: next(clock))
+    )
+
+    class Saying:
+        def arrivals(self, stop, position):  # noqa: ARG002  # it ends by itself
+            for one in said:
+                yield NOTHING if one is NOTHING else Arrival(np.ones((1, 2), np.float32))
+
+    queue = StreamQueue(Saying(), 10, "block", lambda: None)
+    for _ in range(100):
+        next(clock)
+    queue.start(0)
+    queue._thread.join()
+    assert queue.silent_s == silent_s
 
 
 def test_a_taken_address_is_refused_and_a_stale_one_is_not(tmp_path):
