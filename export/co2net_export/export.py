@@ -159,7 +159,7 @@ class Exporter:
                 graph = self.graph(kind)
                 if kind != "live":
                     graph = lower(graph, options, ranges)
-                contract = self._contract(kind, options.precision)
+                contract = self._contract(kind, graph, options.precision)
                 if kind != "live" and optimize == "cpu":
                     graph = optimise_for_cpu(graph, self.checkpoint.model)
                     contract = dataclasses.replace(contract, optimize=optimize)
@@ -192,7 +192,7 @@ class Exporter:
         self.ladder.tensors(session, kind=kind, halo=halo)
         return self.ladder.climb(open_graph(with_rounding(graph)), kind=kind, halo=halo)
 
-    def _contract(self, kind: GraphKind, precision: Precision) -> Contract:
+    def _contract(self, kind: GraphKind, graph: onnx.ModelProto, precision: Precision) -> Contract:
         config = self.checkpoint.model
         return Contract(
             classes=self.checkpoint.classes,
@@ -208,6 +208,7 @@ class Exporter:
             graph=kind,
             inputs=input_names(kind),
             outputs=output_names(kind),
+            dynamic_axes=dynamic_axes(graph),
             versions=versions(),
             state_dim=state_dim(self._model) if kind == "live" else 0,
             context_prior=self._context_prior() if kind == "live" else (),
@@ -229,6 +230,16 @@ def receptive_field(config: ModelConfig) -> ReceptiveField:
     """Snippets on either side that the outputs depend on (method, section 1)."""
     margin = config.pool_kernel // 2
     return ReceptiveField(cas=2 + margin, attention=3 + margin)
+
+
+def dynamic_axes(graph: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    """Return, for each input and output, the names of its axes of free size, in order."""
+    return {
+        value.name: tuple(
+            dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param
+        )
+        for value in (*graph.graph.input, *graph.graph.output)
+    }
 
 
 def check_name(path: Path, precision: Precision) -> None:

@@ -47,7 +47,8 @@ class Contract:
     classes: the C class names. rgb_dim, flow_dim: channels of the two streams, RGB first.
     pool_kernel: kernel of ANT_CO2's temporal pooling, 1 for none.
     precision: what the graph really computes in. optimize: the processor that the graph was
-    rewritten for. opset: ONNX opset of the graph.
+    rewritten for. opset: ONNX opset of the graph. dynamic_axes: of each input and output, the
+    names of the leading axes whose size is free, "batch" and "time".
     checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
     versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
     live streams: width of what it carries from step to step, and the mean feature row (D,) of the
@@ -68,6 +69,7 @@ class Contract:
     graph: Literal["whole", "stream", "live"] = "whole"
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES
+    dynamic_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     state_dim: int = 0

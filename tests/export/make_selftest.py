@@ -16,7 +16,7 @@ from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
 from co2net_export.artefact import set_contract, versions, write_model
-from co2net_export.export import receptive_field
+from co2net_export.export import dynamic_axes, receptive_field
 from co2net_export.precision import PRECISIONS, PrecisionOptions, calibrate, lower
 from co2net_export.to_onnx import DEFAULT_OPSET, convert
 from co2net_runtime.contract import Contract
@@ -59,6 +59,7 @@ def write(folder: Path) -> None:
             checkpoint_sha256="0" * 64,
             receptive_field=receptive_field(CONFIG),
             precision=precision,
+            dynamic_axes=dynamic_axes(graph),
             versions=versions(),
         )
         set_contract(graph, contract)

@@ -52,6 +52,10 @@ def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     assert whole.checkpoint_sha256 == stream.checkpoint_sha256 == "ab" * 32
     assert (whole.graph, whole.inputs) == ("whole", ("features", "lengths"))
     assert (stream.graph, stream.inputs) == ("stream", ("features", "lengths", "context"))
+    both = ("batch", "time")
+    axes = {"features": both, "lengths": ("batch",), "cas": both, "attention": both}
+    assert whole.dynamic_axes == axes
+    assert stream.dynamic_axes == {**axes, "context": ("batch",)}
     assert whole.receptive_field == ReceptiveField(cas=2, attention=3)
     assert whole.classes == exporter.checkpoint.classes
     for contract in (whole, stream):
