@@ -135,7 +135,7 @@ def test_text_table_is_aligned():
 
 def test_markdown_escapes_and_html_escapes():
     assert "| long\\|er | 1000 |" in TABLE.to_markdown()
-    assert "<td>&lt;b&gt;</td>" in Table("t", ("a",), (("<b>",),)).to_html()
+    assert "<td class=left>&lt;b&gt;</td>" in Table("t", ("a",), (("<b>",),)).to_html()
 
 
 @given(st.floats(1e-6, 1e9))
