@@ -54,11 +54,9 @@ def render(found: Description) -> str:
 def _contract(contract: Contract) -> list[str]:
     field = contract.receptive_field
     frames, fps = contract.timing.snippet_frames, contract.timing.fps
-    axes = contract.dynamic_axes
     lines = [
         _line("precision", contract.precision),
         _line("graph", contract.graph),
-        _line("free axes", "; ".join(f"{k} {', '.join(v)}" for k, v in axes.items())),
         _line("features", f"{contract.rgb_dim} RGB + {contract.flow_dim} flow channels"),
         _line("timing", f"a snippet every {frames} frames at {fps:g} fps ({frames / fps:g} s)"),
         _line(
