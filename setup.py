@@ -19,7 +19,8 @@ setup(
     package_dir={package: f"{root}/{package}" for package, root in ROOTS.items()},
     package_data={
         **{package: ["py.typed"] for package in ROOTS},
-        "co2net_runtime": ["py.typed", "*.html"],
-        "co2net_runtime.selftest_models": ["*.onnx", "*.npz"],
+        "co2net_runtime": ["py.typed"],
+        "co2net_runtime.output": ["*.html"],
+        "co2net_runtime.diagnostics.selftest_models": ["*.onnx", "*.npz"],
     },
 )

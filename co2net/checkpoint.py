@@ -15,9 +15,9 @@ from torch import Tensor
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
 from co2net_runtime.errors import InputError
-from co2net_runtime.files import atomic_path
+from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.files.records import from_mapping, to_mapping
 from co2net_runtime.options import DecodeOptions, SnippetTiming
-from co2net_runtime.records import from_mapping, to_mapping
 
 FORMAT = "co2net-checkpoint"
 FORMAT_VERSION = 1

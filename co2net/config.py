@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from co2net.evaluation import ACTIVITYNET_TIOUS, EvaluationOptions
+from co2net.evaluation.mean_ap import ACTIVITYNET_TIOUS, EvaluationOptions
 from co2net_runtime.options import DecodeOptions
 
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -22,15 +22,15 @@ ABOVE = {
 }
 # of co2net, these read, evaluate and make data: they work without torch
 WITHOUT_TORCH = [
-    "annotations",
-    "bundle",
+    "cli.data",
     "config",
-    "data_cli",
-    "datasets",
-    "evaluation",
-    "plain_pickle",
-    "sampling",
-    "synthetic",
+    "data.annotations",
+    "data.bundle",
+    "data.dataset",
+    "data.safe_pickle",
+    "data.synthetic",
+    "evaluation.mean_ap",
+    "training.sampling",
 ]
 
 

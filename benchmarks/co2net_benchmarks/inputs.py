@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from co2net.datasets import open_dataset
+from co2net.data.dataset import open_dataset
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features, check_features, find_feature_files
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from co2net.dataset_options import dataset_options
-from co2net.datasets import DatasetOptions
-from co2net_runtime.console import Command, note, quiet_option, version_option
+from co2net.cli.dataset_options import dataset_options
+from co2net.data.dataset import DatasetOptions
+from co2net_runtime.cli.console import Command, note, quiet_option, version_option
 from co2net_runtime.errors import InputError
-from co2net_runtime.files import output_folder
+from co2net_runtime.files.atomic import output_folder
 
 if TYPE_CHECKING:
     from co2net.checkpoint import Checkpoint
-    from co2net_export.cpu_graph import Optimize
+    from co2net_export.cpu.cpu_graph import Optimize
     from co2net_export.export import Artefact, Exporter
-    from co2net_export.gate import Gate
-    from co2net_export.precision import PrecisionOptions
+    from co2net_export.parity.gate import Gate
+    from co2net_export.precision.options import PrecisionOptions
 
 _PATH = click.Path(path_type=Path)
 
@@ -145,8 +145,8 @@ def main(
       co2net-export run/best.ckpt out/ --precision int8-cpu --calibration thumos14/
       co2net-export run/best.ckpt out/ --precision int8-trt --calibration thumos14/ --sensitivity
     """
-    from co2net_export.precision import FLOAT_LAYERS, PrecisionOptions
-    from co2net_runtime.records import from_mapping
+    from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
+    from co2net_runtime.files.records import from_mapping
 
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
@@ -189,7 +189,7 @@ def _load(
 ) -> "Checkpoint":
     # torch takes seconds to import: --help must not
     from co2net.checkpoint import Checkpoint
-    from co2net.class_list import read_class_list
+    from co2net.data.class_list import read_class_list
 
     if published:
         if dataset_options.classes is None:
@@ -221,10 +221,10 @@ def _exporter(
     held_out_videos: int | None,
     quiet: bool,
 ) -> "Exporter":
-    from co2net.datasets import open_dataset
+    from co2net.data.dataset import open_dataset
     from co2net_export.export import Exporter
-    from co2net_export.material import choose
-    from co2net_runtime.files import sha256
+    from co2net_export.parity.videos import choose
+    from co2net_runtime.files.atomic import sha256
 
     dataset = material = None
     if calibration is not None:
@@ -250,8 +250,8 @@ def _exporter(
 
 
 def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
-    from co2net_export.gate import Gate, default_gate
-    from co2net_runtime.records import from_mapping, to_mapping
+    from co2net_export.parity.gate import Gate, default_gate
+    from co2net_runtime.files.records import from_mapping, to_mapping
 
     values = to_mapping(default_gate(precision, optimize))
     for bound in bounds:
@@ -297,8 +297,8 @@ def _compare_with_fp32(
     exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions", quiet: bool
 ) -> None:
     """Say what the lower precision buys on this machine."""
-    from co2net_export.session import open_graph, open_session
-    from co2net_export.speed import SNIPPETS, speedup
+    from co2net_export.graph.session import open_graph, open_session
+    from co2net_export.parity.speed import SNIPPETS, speedup
 
     if (options.precision == "fp32" and artefact.contract.optimize == "none") or quiet:
         return

@@ -13,18 +13,9 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
-from co2net.datasets import Dataset
-from co2net_export.artefact import check_file, set_contract, staging, versions, write_model
-from co2net_export.calibration import Range
-from co2net_export.cpu_graph import Optimize, optimise_for_cpu
-from co2net_export.gate import Gate, default_gate
-from co2net_export.half import with_rounding
-from co2net_export.ladder import HeldOut, Ladder
-from co2net_export.material import Material, check_fits
-from co2net_export.precision import FP32, PRECISIONS, Precision, PrecisionOptions, calibrate, lower
-from co2net_export.proof import Proof
-from co2net_export.session import open_graph, open_session
-from co2net_export.to_onnx import (
+from co2net.data.dataset import Dataset
+from co2net_export.cpu.cpu_graph import Optimize, optimise_for_cpu
+from co2net_export.graph.convert import (
     DEFAULT_OPSET,
     GraphKind,
     convert,
@@ -32,8 +23,24 @@ from co2net_export.to_onnx import (
     output_names,
     state_dim,
 )
-from co2net_runtime.console import progress
-from co2net_runtime.contract import Contract, ReceptiveField
+from co2net_export.graph.session import open_graph, open_session
+from co2net_export.graph.write import check_file, set_contract, staging, versions, write_model
+from co2net_export.parity.gate import Gate, default_gate
+from co2net_export.parity.parity import HeldOut, Ladder
+from co2net_export.parity.report import Proof
+from co2net_export.parity.videos import Material, check_fits
+from co2net_export.precision.calibration import Range
+from co2net_export.precision.fp16 import with_rounding
+from co2net_export.precision.options import (
+    FP32,
+    PRECISIONS,
+    Precision,
+    PrecisionOptions,
+    calibrate,
+    lower,
+)
+from co2net_runtime.artefact.contract import Contract, ReceptiveField
+from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import BackendError, InputError
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from co2net_export.decisions import Decisions, Outputs
 from co2net_export.export import Exporter
-from co2net_export.half import with_rounding
-from co2net_export.ladder import HeldOut, run_video
-from co2net_export.precision import PrecisionOptions, lower, lowered_layers
-from co2net_export.quantise import layer_names
-from co2net_export.session import open_graph
-from co2net_runtime.console import progress
+from co2net_export.graph.session import open_graph
+from co2net_export.parity.decisions import Decisions, Outputs
+from co2net_export.parity.parity import HeldOut, run_video
+from co2net_export.precision.fp16 import with_rounding
+from co2net_export.precision.int8 import layer_names
+from co2net_export.precision.options import PrecisionOptions, lower, lowered_layers
+from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import InputError
 
 

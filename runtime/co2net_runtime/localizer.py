@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend, EngineInfo
 from co2net_runtime.backends.selection import BackendName, open_backend
-from co2net_runtime.backends.trt_profiles import TensorRtOptions
-from co2net_runtime.batching import group_by_length, pad
-from co2net_runtime.chunked import (
+from co2net_runtime.backends.trt.profiles import TensorRtOptions
+from co2net_runtime.decoding.proposals import decode
+from co2net_runtime.detections import Detections
+from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.features import FeatureFile, Features, check_features, find_feature_files
+from co2net_runtime.network.batching import group_by_length, pad
+from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
     FeatureRows,
     check_siblings,
     run_in_chunks,
     sibling,
 )
-from co2net_runtime.contract import Contract
-from co2net_runtime.detections import Detections
-from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import FeatureFile, Features, check_features, find_feature_files
-from co2net_runtime.packing import group_to_pack
-from co2net_runtime.proposals import decode
+from co2net_runtime.network.packing import group_to_pack
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class Localizer:
         Raises InputError if the arguments name no file, or for a bad file, BackendError if the
         engine fails.
         """
-        from co2net_runtime.pipeline import localize_files
+        from co2net_runtime.network.pipeline import localize_files
 
         for outcome in localize_files(self, find_feature_files(paths, flow), size=size):
             if outcome.error is None:

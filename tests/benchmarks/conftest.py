@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from co2net_export.artefact import set_contract
-from co2net_runtime.contract import Contract
-from co2net_runtime.files import sha256
+from co2net_export.graph.write import set_contract
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.files.atomic import sha256
 
 DATA = Path(__file__).parents[1] / "runtime" / "data"
 

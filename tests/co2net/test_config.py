@@ -1,7 +1,7 @@
 import pytest
 
 from co2net.config import PRESETS, LossOptions, TrainConfig
-from co2net.config_file import apply_settings, differences, dump_config, read_config
+from co2net.settings import apply_settings, differences, dump_config, read_config
 from co2net_runtime.errors import InputError
 
 

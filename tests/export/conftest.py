@@ -10,7 +10,7 @@ import pytest
 
 from co2net.model import CO2Net
 from co2net_export import export
-from co2net_export.to_onnx import convert
+from co2net_export.graph.convert import convert
 
 DATA = Path(__file__).parents[1] / "runtime" / "data"
 

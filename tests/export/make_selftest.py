@@ -15,12 +15,12 @@ import torch
 from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
-from co2net_export.artefact import set_contract, versions, write_model
 from co2net_export.export import dynamic_axes, receptive_field
-from co2net_export.precision import PRECISIONS, PrecisionOptions, calibrate, lower
-from co2net_export.to_onnx import DEFAULT_OPSET, convert
-from co2net_runtime.contract import Contract
-from co2net_runtime.selftest import FOLDER, LENGTHS, synthetic_features
+from co2net_export.graph.convert import DEFAULT_OPSET, convert
+from co2net_export.graph.write import set_contract, versions, write_model
+from co2net_export.precision.options import PRECISIONS, PrecisionOptions, calibrate, lower
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.diagnostics.selftest import FOLDER, LENGTHS, synthetic_features
 
 CONFIG = ModelConfig(classes=5, rgb_dim=32, flow_dim=32, attention_dim=16, embed_dim=64)
 

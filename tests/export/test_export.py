@@ -5,19 +5,20 @@ import numpy as np
 import onnx
 import pytest
 
-from co2net.datasets import DatasetOptions, open_dataset
-from co2net_export import artefact, export
+from co2net.data.dataset import DatasetOptions, open_dataset
+from co2net_export import export
 from co2net_export.export import Exporter, check_name
-from co2net_export.gate import Gate
-from co2net_export.material import choose, spread
-from co2net_export.precision import PRECISIONS, PrecisionOptions
-from co2net_export.quantise import layer_names
+from co2net_export.graph import write as artefact
+from co2net_export.graph.session import open_session
+from co2net_export.parity.gate import Gate
+from co2net_export.parity.tensors import Case, run_case
+from co2net_export.parity.videos import choose, spread
+from co2net_export.precision.int8 import layer_names
+from co2net_export.precision.options import PRECISIONS, PrecisionOptions
 from co2net_export.sensitivity import sweep, table
-from co2net_export.session import open_session
-from co2net_export.tensors import Case, run_case
-from co2net_runtime.contract import Contract, ReceptiveField
+from co2net_runtime.artefact.contract import Contract, ReceptiveField
 from co2net_runtime.errors import BackendError, ContractError, InputError
-from co2net_runtime.records import to_mapping
+from co2net_runtime.files.records import to_mapping
 
 LOOSE = Gate(segments=1.0)
 

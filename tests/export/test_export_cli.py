@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from co2net.checkpoint import Checkpoint
 from co2net_export.cli import main
-from co2net_runtime.contract import Contract
+from co2net_runtime.artefact.contract import Contract
 
 
 def run(*arguments):
@@ -140,10 +140,10 @@ def test_help_needs_no_torch():
 
 def test_choices_and_defaults_are_those_of_the_library(checkpoint_path):
     """The command line repeats them, since importing the library takes seconds."""
-    from co2net_export.calibration import METHODS
-    from co2net_export.material import CALIBRATION_VIDEOS
-    from co2net_export.precision import FP32, PRECISIONS
-    from co2net_export.to_onnx import DEFAULT_OPSET
+    from co2net_export.graph.convert import DEFAULT_OPSET
+    from co2net_export.parity.videos import CALIBRATION_VIDEOS
+    from co2net_export.precision.calibration import METHODS
+    from co2net_export.precision.options import FP32, PRECISIONS
 
     options = {option.name: option for option in main.params}
     assert tuple(options["precision"].type.choices) == PRECISIONS

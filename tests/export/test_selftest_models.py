@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from co2net_export.precision import PRECISIONS
-from co2net_runtime.contract import METADATA_KEY, Contract
-from co2net_runtime.selftest import FOLDER
+from co2net_export.precision.options import PRECISIONS
+from co2net_runtime.artefact.contract import METADATA_KEY, Contract
+from co2net_runtime.diagnostics.selftest import FOLDER
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from co2net_runtime.contract import METADATA_KEY, Contract
+from co2net_runtime.artefact.contract import METADATA_KEY, Contract
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import click
 import pytest
 
 import co2net_runtime
-from co2net_runtime import doctor_cli, engine_cli, infer_cli
+from co2net_runtime.cli import doctor as doctor_cli
+from co2net_runtime.cli import engine as engine_cli
+from co2net_runtime.cli import infer as infer_cli
 
 FOLDER = Path(co2net_runtime.__file__).parents[1] / "docker"
 FILES = sorted(FOLDER.glob("*.Dockerfile"))

@@ -63,7 +63,7 @@ def test_help_needs_no_numpy():
     """Half of what the answer would take."""
     program = """
 import sys
-from co2net_runtime.infer_cli import main
+from co2net_runtime.cli.infer import main
 main(["--help"], standalone_mode=False)
 print(sorted({"numpy", "onnxruntime"} & set(sys.modules)))
 """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from co2net_runtime import selftest
 from co2net_runtime.backends.device import gpus
+from co2net_runtime.diagnostics import selftest
 
 pytestmark = pytest.mark.gpu
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from co2net_runtime import pipeline
-from co2net_runtime.batching import group_by_length, pad
 from co2net_runtime.errors import BackendError, ContractError, InputError
 from co2net_runtime.features import FeatureFile, find_feature_files
 from co2net_runtime.localizer import Localizer
+from co2net_runtime.network import pipeline
+from co2net_runtime.network.batching import group_by_length, pad
 
 
 def test_activations_are_those_of_pytorch(localizer, tiny_arrays, tiny_videos):

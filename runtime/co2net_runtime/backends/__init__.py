@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from co2net_runtime.contract import Contract
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from co2net_runtime.backends import Backend, ort_providers
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import Backend
 from co2net_runtime.backends.device import Device, gpus
-from co2net_runtime.backends.trt_profiles import TensorRtOptions, covering
-from co2net_runtime.contract import Contract
+from co2net_runtime.backends.ort import providers as ort_providers
+from co2net_runtime.backends.trt.profiles import TensorRtOptions, covering
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
-from co2net_runtime.onnx_file import read_contract
 
 BackendName = Literal[
     "auto", "onnxruntime", "onnxruntime-tensorrt", "onnxruntime-openvino", "tensorrt"
@@ -54,10 +55,10 @@ def open_backend(
     if not is_engine:
         require_precision(read_contract(path), path, name)
     if name == "tensorrt":
-        from co2net_runtime.backends.trt_engine import open_tensorrt
+        from co2net_runtime.backends.trt.backend import open_tensorrt
 
         return open_tensorrt(path, where, tensorrt, tf32=tf32)
-    from co2net_runtime.backends.ort import OnnxRuntimeBackend
+    from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
     provider = _provider(name, path, where, threads=threads, tf32=tf32, tensorrt=tensorrt)
     return OnnxRuntimeBackend(
@@ -67,8 +68,8 @@ def open_backend(
 
 def _installed() -> BackendName:
     """Return the engine that is there: ONNX Runtime, which needs no building, before TensorRT."""
-    from co2net_runtime.backends.ort import load_onnxruntime
-    from co2net_runtime.backends.trt_api import load_tensorrt
+    from co2net_runtime.backends.ort.backend import load_onnxruntime
+    from co2net_runtime.backends.trt.api import load_tensorrt
 
     try:
         load_onnxruntime()
@@ -103,7 +104,7 @@ def choose_device(name: BackendName, text: str) -> Device:
 
 
 def _onnxruntime_has_cuda() -> bool:
-    from co2net_runtime.backends.ort import load_onnxruntime
+    from co2net_runtime.backends.ort.backend import load_onnxruntime
 
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 
@@ -134,7 +135,7 @@ def _provider(
     if name == "onnxruntime-openvino":
         return ort_providers.openvino(device, threads=threads)
     if name == "onnxruntime-tensorrt":
-        from co2net_runtime.backends.ort_tensorrt import provider_options
+        from co2net_runtime.backends.ort.trt_provider import provider_options
 
         strings = provider_options(path, device, tensorrt)
         return ort_providers.tensorrt(device, strings, covering(tensorrt.to_build), tf32=tf32)

@@ -16,14 +16,14 @@ import torch
 
 from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
-from co2net.datasets import open_dataset
+from co2net.data.dataset import open_dataset
 from co2net.model import CO2Net
 from co2net_export.export import Exporter
-from co2net_export.gate import Gate
-from co2net_export.ladder import run_video
-from co2net_export.material import choose
-from co2net_export.precision import PRECISIONS, PrecisionOptions
-from co2net_export.session import open_session
+from co2net_export.graph.session import open_session
+from co2net_export.parity.gate import Gate
+from co2net_export.parity.parity import run_video
+from co2net_export.parity.videos import choose
+from co2net_export.precision.options import PRECISIONS, PrecisionOptions
 from co2net_runtime.options import SnippetTiming
 
 FOLDER = Path(__file__).parent

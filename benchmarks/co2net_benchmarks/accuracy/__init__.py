@@ -1,0 +1,1 @@
+"""mAP of predictions or of a model, error analysis, comparison of two."""

@@ -1,0 +1,160 @@
+"""A predictions file or a model, judged on an annotated dataset."""
+
+import os
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from co2net.data.dataset import Dataset
+from co2net.data.feature_store import FILE_PREFIX
+from co2net.data.video import Video
+from co2net.evaluation.mean_ap import (
+    EvaluationOptions,
+    classification_map,
+    classification_scores,
+)
+from co2net.evaluation.protocol import Evaluation, evaluate
+from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.cli import console
+from co2net_runtime.detections import Detections, read_results
+from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.localizer import Localizer
+
+MODEL_SUFFIXES = (".onnx", ".engine")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A predictions file or a model, and what it is worth.
+
+    results: the detections that were judged, by video. classification_map: None for predictions,
+    which do not score videos. engine: what ran the model, None for predictions. failures: one
+    line per video whose features could not be used. elsewhere: names of videos with predictions
+    that belong to another subset and are left out.
+    """
+
+    source: str
+    results: Mapping[str, Detections]
+    evaluation: Evaluation
+    classification_map: float | None = None
+    engine: str | None = None
+    failures: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+
+def is_model(path: Path) -> bool:
+    """Return whether the path names a model rather than a predictions file."""
+    return path.suffix in MODEL_SUFFIXES
+
+
+def judge_predictions(
+    path: str | os.PathLike[str], dataset: Dataset, subset: str, options: EvaluationOptions
+) -> Judged:
+    """Judge an ActivityNet result file on the subset: `dataset.videos(subset)`.
+
+    A video that is not annotated is looked for without, or with, the v_ of ActivityNet's files.
+
+    Raises InputError if the file cannot be used, names a label that the dataset does not know, or
+    no video of the subset.
+    """
+    videos = _annotated(dataset, subset)
+    inside = {video.name for video in videos}
+    everywhere = {video.name for video in dataset.annotations.videos}
+    results = {
+        _annotated_name(name, everywhere): found for name, found in read_results(path).items()
+    }
+    if results and not inside & set(results):
+        raise InputError(
+            f"{path}: none of its {len(results)} videos is in the subset {subset!r} of "
+            f"{dataset.path} (found {next(iter(results))}, expected {videos[0].name} and the like)"
+        )
+    others = everywhere - inside
+    elsewhere = tuple(name for name in results if name in others)
+    judged = {name: found for name, found in results.items() if name not in others}
+    evaluation = _evaluate(path, judged, videos, dataset, options)
+    return Judged(str(path), judged, evaluation, elsewhere=elsewhere)
+
+
+def judge_model(
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    subset: str,
+    options: EvaluationOptions,
+    engine: EngineOptions,
+    *,
+    quiet: bool = False,
+) -> Judged:
+    """Run a model over `dataset.videos(subset)` and judge what it finds.
+
+    Raises InputError if the model or the dataset cannot be used, if their snippets differ in
+    width or time, or if no video's features can be used, BackendError if the engine does not run.
+    """
+    results, scores, videos, failures = {}, [], [], []
+    wanted = _annotated(dataset, subset)
+    with Localizer.load(path, **engine.given()) as localizer:
+        contract, runs_on = localizer.contract, str(localizer.engine)
+        _check_fit(path, contract, dataset)
+        with console.progress(wanted, "localizing", quiet=quiet) as bar:
+            for video in bar:
+                try:
+                    activations = localizer.activations(dataset.load_features(video.name))
+                except Co2netError as error:
+                    failures.append(str(error))
+                    continue
+                results[video.name] = localizer.decode(activations)
+                scores.append(classification_scores(activations.cas))
+                videos.append(video)
+    if not results:
+        raise InputError(f"{dataset.path}: no video could be used; the first error: {failures[0]}")
+    evaluation = _evaluate(path, results, wanted, dataset, options)
+    columns = [
+        contract.classes.index(name) if name in contract.classes else -1 for name in dataset.classes
+    ]
+    # a class that the model does not know scores 0, below every class that it does
+    padded = np.pad(np.stack(scores), ((0, 0), (0, 1)))
+    _, mean = classification_map(padded[:, columns], dataset.annotations.label_matrix(videos))
+    return Judged(str(path), results, evaluation, mean, runs_on, tuple(failures))
+
+
+def _check_fit(path: str | os.PathLike[str], contract: Contract, dataset: Dataset) -> None:
+    widths, theirs = (contract.rgb_dim, contract.flow_dim), (dataset.rgb_dim, dataset.flow_dim)
+    if widths != theirs:
+        raise InputError(
+            f"{path}: made for {widths[0]} RGB + {widths[1]} flow channels, {dataset.path} has "
+            f"{theirs[0]} + {theirs[1]}: if only the split is wrong, say it with --rgb-dim"
+        )
+    timing, its = contract.timing, dataset.timing
+    if timing != its:
+        raise InputError(
+            f"{path}: made for a snippet every {timing.snippet_frames} frames at {timing.fps:g} "
+            f"fps, {dataset.path} has one every {its.snippet_frames} at {its.fps:g}: if that is "
+            "wrong, say it with --stride and --fps"
+        )
+
+
+def _annotated_name(name: str, annotated: Set[str]) -> str:
+    aliases = (name, name.removeprefix(FILE_PREFIX), FILE_PREFIX + name)
+    return next((alias for alias in aliases if alias in annotated), name)
+
+
+def _annotated(dataset: Dataset, subset: str) -> Sequence[Video]:
+    videos = dataset.videos(subset)
+    if not any(len(video.segments) for video in videos):
+        raise InputError(f"{dataset.path}: no segment is annotated in the subset {subset!r}")
+    return videos
+
+
+def _evaluate(
+    path: str | os.PathLike[str],
+    results: Mapping[str, Detections],
+    videos: Sequence[Video],
+    dataset: Dataset,
+    options: EvaluationOptions,
+) -> Evaluation:
+    try:
+        return evaluate(results, videos, dataset.classes, options, dataset.timing)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

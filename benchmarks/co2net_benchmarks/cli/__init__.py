@@ -1,0 +1,1 @@
+"""co2net-bench: one file per command."""

@@ -1,0 +1,179 @@
+"""co2net-bench latency: what an artefact costs on this machine."""
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.hardware.machine import describe_machine
+from co2net_benchmarks.latency.run import Plan, Scenario, measure
+from co2net_benchmarks.latency.server import ServerOptions
+from co2net_benchmarks.latency.single_stream import LatencyOptions
+from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
+from co2net_benchmarks.length_mix import LENGTH_MIXES
+from co2net_benchmarks.run_file import Run, now
+from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.cli import console
+from co2net_runtime.files.atomic import output_folder
+from co2net_runtime.files.records import to_mapping
+
+EPILOG = """
+\b
+Examples:
+  co2net-bench latency run/best.ckpt model.onnx --lengths 50,250
+  co2net-bench latency eager=run/best.ckpt fp32=model.onnx int8=model.int8.onnx --peers
+  co2net-bench latency model.onnx --features data/ --out latency.json
+  co2net-bench latency run/best.ckpt model.onnx --mix thumos14
+  co2net-bench latency model.onnx --scenario server --lengths 250 --bound-ms 100
+"""
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=console.Command, epilog=EPILOG)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--lengths",
+    type=Lengths(),
+    default="50,250,750,2000",
+    show_default=True,
+    help="Lengths of the videos in snippets.",
+)
+@click.option(
+    "--scenario",
+    "scenarios",
+    type=click.Choice(get_args(Scenario)),
+    multiple=True,
+    help="May be given several times. single-stream: one video at a time, and cold starts. "
+    "offline: throughput over a mix of lengths. server: highest rate of random arrivals answered "
+    "in time.  [default: single-stream, or offline with --mix]",
+)
+@click.option(
+    "--mix",
+    type=click.Choice(sorted(LENGTH_MIXES)),
+    help="Mix of lengths for offline and server; thumos14: its 212 test videos.",
+)
+@click.option("--mix-videos", type=click.IntRange(min=1), help="Take so many videos of the mix.")
+@click.option(
+    "--bound-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    default=500.0,
+    show_default=True,
+    help="What p99 must keep in the server scenario.",
+)
+@click.option(
+    "--server-queries",
+    type=click.IntRange(min=1),
+    default=ServerOptions.queries,
+    show_default=True,
+    help="Queries of the run that confirms a rate; fewer than 662 do not support a p99.",
+)
+@click.option(
+    "--peers",
+    is_flag=True,
+    help="Also measure what one would take instead: torch.compile, plain export, OpenVINO.",
+)
+@click.option(
+    "--published-decoding",
+    is_flag=True,
+    help="Also measure PyTorch with the published post-processing, loops in Python.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Timed runs per target and length; p90 needs 64, p99 needs 662.",
+)
+@click.option(
+    "--length-limit",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Begin no new round of turns at a length after its rounds took this time.",
+)
+@click.option(
+    "--cold-starts",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Fresh processes per target.",
+)
+@click.option(
+    "--features",
+    type=_PATH,
+    help="Feature file or folder to cut the videos from.  [default: planted ones]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
+@click.option("--device", help="Device, as cpu or cuda:0, for the runtime and PyTorch.")
+@click.option("--backend", help="Backend of the runtime.")
+@click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
+@click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@console.quiet_option
+@console.version_option
+def latency(
+    targets: tuple[str, ...],
+    lengths: tuple[int, ...],
+    scenarios: tuple[Scenario, ...],
+    mix: str | None,
+    mix_videos: int | None,
+    bound_ms: float,
+    server_queries: int,
+    peers: bool,
+    published_decoding: bool,
+    samples: int,
+    length_limit: float,
+    cold_starts: int,
+    features: Path | None,
+    seed: int,
+    threads: int | None,
+    device: str | None,
+    backend: str | None,
+    no_gemm: bool,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure how long TARGETs take for one video, from the feature file to the segments.
+
+    TARGET is [NAME=][KIND:]PATH: an ONNX file or engine runs in co2net's runtime, a checkpoint in
+    PyTorch; KIND compile: takes torch.compile, plain: a plain torch.onnx.export of the checkpoint
+    in ONNX Runtime with its defaults, openvino: OpenVINO. Every target has a process of its own;
+    they take turns, and the waiting ones are blocked, so ratios survive a noisy machine. Ratios
+    are to the first target.
+    """
+    chosen = parse_targets(targets, peers=peers, published_decoding=published_decoding)
+    if out is not None:
+        output_folder(out.parent)
+    plan = Plan(
+        scenarios=scenarios or (("offline",) if mix else ("single-stream",)),
+        latency=LatencyOptions(
+            lengths=lengths, samples=samples, length_limit_s=length_limit, cold=cold_starts
+        ),
+        mix=mix,
+        mix_videos=mix_videos,
+        server=ServerOptions(bound_s=bound_ms / 1e3, queries=server_queries, seed=seed),
+        engine=EngineOptions(threads, device, backend),
+        features=None if features is None else str(features),
+        seed=seed,
+        gemm=not no_gemm,
+    )
+    machine, created = describe_machine(), now()
+    results = measure(chosen, plan, quiet=quiet)
+    command = ("co2net-bench", *sys.argv[1:])
+    run = Run("latency", created, command, machine, to_mapping(plan), to_mapping(results))
+    if out is not None:
+        run.write(out)
+    if as_json:
+        click.echo(run.to_json(), nl=False)
+    else:
+        click.echo("\n\n".join(table.to_text() for table in latency_tables(results)))
+        click.echo(f"\n{PERCENTILE_NOTE}")
+    if any(info.status == "failed" for info in results.targets):
+        click.get_current_context().exit(console.EXIT_SOME_FAILED)

@@ -1,0 +1,139 @@
+"""co2net-bench report: runs become one page; two runs are compared for a user's CI."""
+
+from pathlib import Path
+
+import click
+
+from co2net_benchmarks.latency.run import LatencyResults
+from co2net_benchmarks.run_file import Run, read_runs, report_json
+from co2net_runtime.cli import console
+from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import output_folder, write_text
+from co2net_runtime.files.records import from_mapping
+
+EPILOG = """
+\b
+Examples:
+  co2net-bench report latency.json parity.json accuracy.json -o report.html
+  co2net-bench report --compare old.json new.json --fail-over 10%
+"""
+
+_PATH = click.Path(path_type=Path)
+
+
+class Share(click.ParamType[float]):
+    """A share: '10%' or '0.1'."""
+
+    name = "share"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the text; fail with a usage error."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 100:
+            self.fail(f"{value!r}: expected a share, as in 10% or 0.1", param, ctx)
+        return share
+
+
+@click.command(cls=console.Command, epilog=EPILOG)
+@click.argument("runs", nargs=-1, type=_PATH, metavar="[RUN...]")
+@click.option("--out", "-o", type=_PATH, help="The page; .json and .md are written beside it.")
+@click.option(
+    "--compare",
+    type=_PATH,
+    nargs=2,
+    metavar="OLD NEW",
+    help="Compare the latency runs of two run files or reports' JSONs instead.",
+)
+@click.option(
+    "--fail-over",
+    type=Share(),
+    default="10%",
+    show_default=True,
+    help="With --compare: exit with 1 if a figure got worse by more than this.",
+)
+@click.option(
+    "--relative",
+    is_flag=True,
+    help="With --compare: compare times as ratios to each run's reference target, which "
+    "survives another machine.",
+)
+@console.quiet_option
+@console.version_option
+def report(
+    runs: tuple[Path, ...],
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
+    fail_over: float,
+    relative: bool,
+    quiet: bool,
+) -> None:
+    """Make one self-contained page of RUN files, with all tables and charts.
+
+    RUN is what latency, parity and accuracy write (--out, or --json to a file), or the JSON beside
+    a report. With --compare, print what changed between two runs; here the exit code 1 means
+    that something got worse.
+    """
+    if compare is not None:
+        if runs or out is not None:
+            raise click.UsageError("--compare takes its two files and no RUN or --out")
+        _compare(*compare, fail_over, relative=relative)
+        return
+    if not runs:
+        raise click.UsageError("give RUN files, or --compare OLD NEW")
+    if out is None:
+        raise click.UsageError("give the page to write: -o report.html")
+    if out.suffix != ".html":
+        raise click.UsageError(f"{out}: expected a name that ends in .html")
+    # matplotlib takes a while to import
+    from co2net_benchmarks.report.report import Report
+
+    output_folder(out.parent)
+    read = [run for path in runs for run in read_runs(path)]
+    made = Report(read)
+    pages = {
+        out: made.to_html(),
+        out.with_suffix(".json"): report_json(read),
+        out.with_suffix(".md"): made.to_markdown(),
+    }
+    for path, text in pages.items():
+        write_text(path, text)
+        click.echo(path)
+    console.note(f"{len(read)} runs", quiet=quiet)
+
+
+def _compare(old: Path, new: Path, fail_over: float, *, relative: bool) -> None:
+    from co2net_benchmarks.report.compare_runs import compare_runs, comparison_table
+
+    before, after = read_runs(old), read_runs(new)
+    for difference in before[0].machine.differences(after[0].machine):
+        console.note(f"warning: not from one machine: {difference}")
+    changes = compare_runs(
+        _latency(before, old), _latency(after, new), fail_over, relative=relative
+    )
+    click.echo(comparison_table(changes, fail_over).to_text())
+    worse = [change for change in changes if change.verdict == "regressed"]
+    missing = sorted({change.target for change in changes if change.verdict == "missing"})
+    if missing:
+        console.note(f"warning: not in {new}, or not in full: {', '.join(missing)}")
+    if worse:
+        console.note(f"{len(worse)} of {len(changes)} figures got worse")
+        click.get_current_context().exit(console.EXIT_SOME_FAILED)
+
+
+def _latency(runs: tuple[Run, ...], path: Path) -> list[LatencyResults]:
+    found = [
+        from_mapping(LatencyResults, run.results, str(path))
+        for run in runs
+        if run.kind == "latency"
+    ]
+    if not found:
+        raise InputError(f"{path}: no latency run in it: only those are compared")
+    return found

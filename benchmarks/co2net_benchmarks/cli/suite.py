@@ -1,0 +1,111 @@
+"""co2net-bench suite: parity, latency and the report of them, in one go."""
+
+from pathlib import Path
+
+import click
+
+from co2net_benchmarks.cli.latency import latency
+from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.parity import parity
+from co2net_benchmarks.cli.report import report
+from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.cli import console
+from co2net_runtime.files.atomic import output_folder
+
+EPILOG = """
+\b
+Examples:
+  co2net-bench suite run/best.ckpt model.onnx model.int8.onnx --features data/ --out results/
+  co2net-bench suite run/best.ckpt model.onnx --quick --out results/
+"""
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=console.Command, epilog=EPILOG)
+@click.argument("checkpoint", type=_PATH)
+@click.argument("artefacts", nargs=-1, required=True, type=_PATH, metavar="ARTEFACT...")
+@click.option("--out", type=_PATH, required=True, help="Folder for the runs and the report.")
+@click.option(
+    "--features",
+    type=_PATH,
+    metavar="DATA",
+    help="Videos to judge decisions and mAP on, and to measure with.  [default: planted ones]",
+)
+@click.option(
+    "--lengths",
+    type=Lengths(),
+    default="50,250,750,2000",
+    show_default=True,
+    help="Lengths of the videos whose latency is measured, in snippets.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
+@click.option("--no-peers", is_flag=True, help="Leave out what one would take instead.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Few samples, one cold start, a small mix: to see that it works, not to quote.",
+)
+@console.quiet_option
+@console.version_option
+def suite(
+    checkpoint: Path,
+    artefacts: tuple[Path, ...],
+    out: Path,
+    features: Path | None,
+    lengths: tuple[int, ...],
+    threads: int | None,
+    no_peers: bool,
+    quick: bool,
+    quiet: bool,
+) -> None:
+    """Measure ARTEFACTs against CHECKPOINT in every way and write OUT/report.html.
+
+    Runs parity, then latency (single-stream with cold starts, and offline over a quarter of
+    THUMOS14's test lengths) with the peers that are installed and the published post-processing,
+    then report. The run files stay in OUT. The exit code is 1 if an artefact does not meet its
+    gate or a target failed.
+    """
+    # a file that is missing is told before the long work
+    parse_targets([str(checkpoint), *map(str, artefacts)])
+    folder = output_folder(out)
+    common = ["--quiet"] if quiet else []
+    common += ["--threads", str(threads)] if threads else []
+    common += ["--features", str(features)] if features else []
+    names = [str(path) for path in artefacts]
+    runs = {name: folder / f"{name}.json" for name in ("parity", "latency")}
+    codes = [
+        _run(
+            parity,
+            [
+                *(str(checkpoint), *names, "--out", str(runs["parity"]), *common),
+                *(("--videos", "20") if quick else ()),
+            ],
+        ),
+        _run(
+            latency,
+            [
+                *(str(checkpoint), *names, "--out", str(runs["latency"]), *common),
+                *("--lengths", ",".join(map(str, lengths)), "--mix", "thumos14"),
+                *("--scenario", "single-stream", "--scenario", "offline"),
+                *(() if no_peers else ("--peers", "--published-decoding")),
+                *(_QUICK if quick else _FULL),
+            ],
+        ),
+    ]
+    quietly = ["--quiet"] if quiet else []
+    _run(
+        report,
+        [*(str(path) for path in runs.values()), "-o", str(folder / "report.html"), *quietly],
+    )
+    click.get_current_context().exit(max(codes))
+
+
+_FULL = ("--samples", "64", "--length-limit", "80", "--cold-starts", "3", "--mix-videos", "53")
+_QUICK = ("--samples", "8", "--cold-starts", "1", "--mix-videos", "8", "--no-gemm")
+
+
+def _run(command: click.Command, arguments: list[str]) -> int:
+    code = command.main(arguments, standalone_mode=False)
+    click.echo()
+    return code if isinstance(code, int) else 0

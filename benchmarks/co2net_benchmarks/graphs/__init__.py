@@ -1,0 +1,1 @@
+"""What an ONNX file holds: layers, weights, arithmetic, branches."""

@@ -1,0 +1,1 @@
+"""Time and memory: single stream, offline, server."""

@@ -1,0 +1,40 @@
+"""Whether targets compute the same: their outputs on one video against the reference's.
+
+A target that rounds more than it says (an engine that computes in bfloat16) is fast for a reason.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_benchmarks.runners.pool import Fleet
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+def measure_differences(fleet: Fleet, path: Path) -> dict[str, float | None]:
+    """Run every member once on a feature file; return how far each is from the first member.
+
+    That is the largest absolute difference of cas or attention, in units of max(1, max |cas|) of
+    the first; None where an output is not finite. A member that fails is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="co2net-bench-") as name:
+        saved = Path(name) / "outputs.npz"
+        reference: Arrays | None = None
+        differences = {}
+        for member, _, _ in fleet.take_turns(
+            lambda member: member.child.ask("save_outputs", path=str(path), to=str(saved))
+        ):
+            with np.load(saved) as arrays:
+                outputs = dict(arrays)
+            reference = reference or outputs
+            differences[member.name] = _difference(outputs, reference)
+    return differences
+
+
+def _difference(outputs: Arrays, reference: Arrays) -> float | None:
+    scale = max(1.0, float(np.abs(reference["cas"]).max()))
+    largest = max(float(np.abs(outputs[key] - reference[key]).max()) for key in reference)
+    return largest / scale if np.isfinite(largest) else None

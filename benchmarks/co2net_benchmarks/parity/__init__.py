@@ -1,0 +1,1 @@
+"""Artefacts against the PyTorch model: tensors, decisions, mAP, first diverging tensor."""

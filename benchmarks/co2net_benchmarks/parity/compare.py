@@ -1,0 +1,121 @@
+"""One artefact against the PyTorch model: tensors, decisions, mAP, as the runtime gives them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from co2net_benchmarks.parity.margins import measure_margins
+from co2net_benchmarks.parity.reference import Material, Specimen, group_order
+from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
+from co2net_export.parity.decisions import Outputs, compare_decisions
+from co2net_export.parity.gate import default_gate
+from co2net_export.parity.report import Difference, Proof, TensorParity
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.cli import console
+from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.localizer import Localizer
+
+
+def compare_artefact(
+    name: str,
+    path: Path,
+    localizer: Localizer,
+    material: Material,
+    checkpoint_sha256: str,
+    *,
+    quiet: bool = False,
+) -> ArtefactParity:
+    """Run an artefact on all videos and compare what it gives with the references.
+
+    Raises InputError if it does not fit the checkpoint, BackendError if the engine fails or gives
+    values that are not finite.
+    """
+    contract = localizer.contract
+    _check_fits(contract, material, path)
+    with console.progress(material.specimens, name, quiet=quiet) as bar:
+        outputs = [_run(localizer, one) for one in bar]
+    tensors = _tensor_rows(material.specimens, outputs)
+    everything = _tensor_row("all", material.specimens, outputs)
+    overall = TensorParity(everything.cas, everything.attention, everything.scale)
+    judged = outputs[-len(material.judged) :]
+    references = [one.reference for one in material.judged]
+    decisions = compare_decisions(references, judged, contract.decode)
+    accuracy = material.accuracy(judged)
+    gate = default_gate(contract.precision, contract.optimize)
+    proof = Proof(overall, decisions if material.given else None, accuracy)
+    return ArtefactParity(
+        name=name,
+        file=path.name,
+        model_bytes=path.stat().st_size,
+        status="measured",
+        precision=contract.precision,
+        same_checkpoint=contract.checkpoint_sha256 == checkpoint_sha256,
+        tensors=tensors,
+        overall=overall,
+        decisions=decisions,
+        decisions_judged=bool(material.given),
+        margins=measure_margins(references, judged, contract.decode),
+        accuracy=accuracy,
+        gate=gate,
+        failures=proof.failures(gate),
+    )
+
+
+def _check_fits(contract: Contract, material: Material, path: Path) -> None:
+    checkpoint = material.checkpoint
+    if contract.graph != "whole":
+        raise InputError(f"{path}: a chunk graph: compare the whole-video file beside it")
+    found = (contract.classes, contract.rgb_dim, contract.flow_dim)
+    model = checkpoint.model
+    if found != (checkpoint.classes, model.rgb_dim, model.flow_dim):
+        raise InputError(
+            f"{path}: {len(contract.classes)} classes on {contract.rgb_dim} + {contract.flow_dim} "
+            f"channels, the checkpoint has {model.classes} on {model.rgb_dim} + {model.flow_dim}, "
+            "or they are named otherwise: it was exported from another one"
+        )
+
+
+def _run(localizer: Localizer, specimen: Specimen) -> Outputs:
+    found = localizer.activations(specimen.load())
+    for name, values in (("cas", found.cas), ("attention", found.attention)):
+        if not np.isfinite(values).all():
+            raise BackendError(
+                f"{name} is not finite ({specimen.group}, {len(found.cas)} snippets); --bisect "
+                "shows where that begins"
+            )
+    return Outputs(found.cas, found.attention)
+
+
+def _tensor_rows(
+    specimens: Sequence[Specimen], outputs: Sequence[Outputs]
+) -> tuple[TensorRow, ...]:
+    groups: dict[str, list[int]] = {}
+    for index, one in enumerate(specimens):
+        groups.setdefault(one.group, []).append(index)
+    return tuple(
+        _tensor_row(name, [specimens[i] for i in chosen], [outputs[i] for i in chosen])
+        for name, chosen in sorted(groups.items(), key=lambda item: group_order(item[0]))
+    )
+
+
+def _tensor_row(group: str, specimens: Sequence[Specimen], outputs: Sequence[Outputs]) -> TensorRow:
+    pairs = [(one.reference, found) for one, found in zip(specimens, outputs, strict=True)]
+    cas = np.concatenate([np.abs(a.cas - b.cas).ravel() for a, b in pairs])
+    attention = np.concatenate([np.abs(a.attention - b.attention) for a, b in pairs])
+    return TensorRow(
+        group=group,
+        videos=len(pairs),
+        snippets=len(attention),
+        scale=max(1.0, *(float(np.abs(reference.cas).max()) for reference, _ in pairs)),
+        cas=_difference(cas),
+        attention=_difference(attention),
+    )
+
+
+def _difference(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Difference:
+    return Difference(
+        max_abs=float(values.max()),
+        mean_abs=float(values.mean(dtype=np.float64)),
+        p999_abs=float(np.quantile(values, 0.999)),
+    )

@@ -1,0 +1,69 @@
+"""How near the decoder's decisions were: distances to the thresholds, before anything flipped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from co2net_export.parity.decisions import Outputs
+from co2net_runtime.decoding.proposals import class_probabilities
+from co2net_runtime.options import DecodeOptions
+
+EDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Distances of the reference to the thresholds, and which decisions the artefact took anew.
+
+    Attention decisions are taken for every snippet at every threshold: decisions of them;
+    within: share of those whose distance is below each of `edges`; at_risk: share whose distance
+    is below the artefact's largest difference of attention in that video; crossed: how many fell
+    on the other side. Class decisions are taken for every class of every video: class_nearest is
+    the smallest distance of a class probability to the class threshold, class_crossed how many
+    fell on the other side.
+    """
+
+    decisions: int
+    edges: tuple[float, ...]
+    within: tuple[float, ...]
+    at_risk: float
+    crossed: int
+    class_decisions: int
+    class_nearest: float
+    class_crossed: int
+
+
+def measure_margins(
+    references: Sequence[Outputs], outputs: Sequence[Outputs], options: DecodeOptions
+) -> Margins:
+    """Compare an artefact's outputs with the references, video by video; at least one video."""
+    thresholds = options.thresholds
+    decisions = at_risk = crossed = class_decisions = class_crossed = 0
+    within = np.zeros(len(EDGES), dtype=np.int64)
+    nearest = np.inf
+    for expected, found in zip(references, outputs, strict=True):
+        margin = expected.attention.astype(np.float64) - thresholds[:, None]
+        flipped = (margin > 0) != (found.attention > thresholds[:, None])
+        distance = np.abs(margin)
+        largest = np.abs(expected.attention - found.attention).max()
+        decisions += distance.size
+        within += [(distance < edge).sum() for edge in EDGES]
+        at_risk += int((distance < largest).sum())
+        crossed += int(flipped.sum())
+        wanted = class_probabilities(expected.cas, expected.attention, options)
+        given = class_probabilities(found.cas, found.attention, options)
+        gate = options.class_threshold
+        nearest = min(nearest, float(np.abs(wanted - gate).min()))
+        class_decisions += len(wanted)
+        class_crossed += int(((wanted >= gate) != (given >= gate)).sum())
+    return Margins(
+        decisions=decisions,
+        edges=EDGES,
+        within=tuple((within / decisions).tolist()),
+        at_risk=at_risk / decisions,
+        crossed=crossed,
+        class_decisions=class_decisions,
+        class_nearest=nearest,
+        class_crossed=class_crossed,
+    )

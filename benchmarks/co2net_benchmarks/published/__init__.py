@@ -1,0 +1,1 @@
+"""Independent transcriptions of the published program's method: oracles and baselines."""

@@ -1,0 +1,1 @@
+"""Runs on one page, and the comparison of two runs."""

@@ -1,0 +1,214 @@
+"""Charts of a report, as SVG text to stand inside an HTML page."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from co2net_benchmarks.latency.single_stream import ColdStart, LengthResult
+from co2net_benchmarks.parity.margins import Margins
+from co2net_runtime.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any colour vision
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+STAGE_COLOURS = {"read": "#E69F00", "network": "#0072B2", "decode": "#009E73"}
+PART_COLOURS = {"process": "#999999", "import": "#56B4E9", "load": "#CC79A7", "first": "#0072B2"}
+MARKERS = "osD^vPX*"
+
+
+class Palette:
+    """One colour, marker and line per target, the same in all charts."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._index = {name: index for index, name in enumerate(dict.fromkeys(names))}
+
+    def colour(self, name: str) -> str:
+        """Return the target's colour."""
+        return COLOURS[self._index[name] % len(COLOURS)]
+
+    def marker(self, name: str) -> str:
+        """Return the target's marker; the second target of a colour gets another one."""
+        index = self._index[name]
+        return MARKERS[(index + 3 * (index // len(COLOURS))) % len(MARKERS)]
+
+    def line(self, name: str) -> str:
+        """Return the target's line: dashed for the second target of a colour."""
+        return "-" if self._index[name] < len(COLOURS) else "--"
+
+
+def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
+    """Draw the median latency over the length, and beside it the ratio to the reference."""
+    figure = _figure(12.5, 4.2)
+    absolute, relative = figure.subplots(1, 2)
+    names = list(dict.fromkeys(row.target for row in rows))
+    for name in names:
+        own = sorted((row for row in rows if row.target == name), key=lambda row: row.length)
+        lengths = [row.length for row in own]
+        style = {"color": palette.colour(name), "marker": palette.marker(name), "markersize": 5}
+        style["linestyle"] = palette.line(name)
+        medians = [row.p50_s.median * 1e3 for row in own]
+        _with_interval(
+            absolute,
+            lengths,
+            medians,
+            [row.p50_s.low * 1e3 for row in own],
+            [row.p50_s.high * 1e3 for row in own],
+            style,
+            name,
+        )
+        _with_interval(
+            relative,
+            lengths,
+            [row.ratio.median for row in own],
+            [row.ratio.low for row in own],
+            [row.ratio.high for row in own],
+            style,
+            name,
+        )
+    lengths = sorted({row.length for row in rows})
+    for axes in (absolute, relative):
+        axes.set_xscale("log")
+        axes.set_xticks(lengths, [str(length) for length in lengths])
+        axes.minorticks_off()
+        axes.set_xlabel("snippets in the video")
+        axes.grid(alpha=0.3)
+    absolute.set_yscale("log")
+    absolute.set_ylabel("milliseconds for one video (median)")
+    handles, labels = absolute.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside right upper")
+    # an interval may leave the chart, so that one restless target does not flatten all others
+    relative.set_ylim(0, 1.25 * max(row.ratio.median for row in rows))
+    relative.set_ylabel(f"time over that of {names[0]}")
+    return _svg(figure, "latency")
+
+
+def time_split(rows: Sequence[LengthResult]) -> str:
+    """Draw where the time goes: read, network, decode, stacked, at each length."""
+    lengths = sorted({row.length for row in rows})
+    names = list(dict.fromkeys(row.target for row in rows))
+    figure = _figure(12.5, (0.9 + 0.26 * len(names)) * ((len(lengths) + 1) // 2))
+    grid = figure.subplots((len(lengths) + 1) // 2, 2, squeeze=False, sharey=True)
+    for axes in grid.flat[len(lengths) :]:
+        axes.set_visible(False)
+    for axes, length in zip(grid.flat, lengths, strict=False):
+        own = {row.target: row for row in rows if row.length == length}
+        shown = [name for name in reversed(names) if name in own]
+        left = [0.0] * len(shown)
+        for stage, colour in STAGE_COLOURS.items():
+            widths = [own[name].stages[stage].p50_s * 1e3 for name in shown]
+            axes.barh(shown, widths, left=left, color=colour, label=stage, height=0.65)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        axes.set_title(f"{length} snippets", fontsize="medium")
+        axes.set_xlabel("milliseconds (medians of the stages)")
+        axes.tick_params(axis="y", labelsize="small")
+        axes.grid(axis="x", alpha=0.3)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside right upper")
+    return _svg(figure, "split")
+
+
+def cold_starts(starts: Sequence[ColdStart]) -> str:
+    """Draw what a fresh process spends its time on until its first result."""
+    figure = _figure(12.5, 1.0 + 0.28 * len(starts))
+    axes = figure.subplots()
+    names = [start.target for start in reversed(starts)]
+    totals = [0.0] * len(names)
+    for part, colour in PART_COLOURS.items():
+        widths = [getattr(start, f"{part}_s") for start in reversed(starts)]
+        axes.barh(names, widths, left=totals, color=colour, label=part, height=0.65)
+        totals = [a + b for a, b in zip(totals, widths, strict=True)]
+    # a compiler takes so long that nothing could be seen of the others: its bar leaves the chart
+    end = min(max(totals), 5 * sorted(totals)[len(totals) // 2])
+    axes.set_xlim(0, 1.08 * end)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    for row, total in enumerate(totals):
+        at = min(total, end) + 0.01 * end
+        axes.text(at, row, f"{total:.2g}", va="center", fontsize="small", bbox=paper)
+    axes.set_xlabel("seconds from the start of the process; beside each bar its length")
+    axes.tick_params(axis="y", labelsize="small")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
+    return _svg(figure, "cold")
+
+
+def speed_and_accuracy(
+    points: Sequence[tuple[str, float, float]], speed: str, palette: Palette
+) -> str:
+    """Draw targets as (name, speed, mAP in percent)."""
+    figure = _figure(12.5, 3.4)
+    axes = figure.subplots()
+    for name, x, y in points:
+        style = {"color": palette.colour(name), "markersize": 9}
+        axes.plot(x, y, palette.marker(name), label=name, **style)  # type: ignore[arg-type]  # keywords
+    axes.set_xlim(left=0, right=1.1 * max(x for _, x, _ in points))
+    values = [y for _, _, y in points]
+    # never zoomed in so far that tenths of a point look like a cliff
+    middle, half = (max(values) + min(values)) / 2, max(2.5, 0.65 * (max(values) - min(values)))
+    axes.set_ylim(middle - half, middle + half)
+    axes.set_xlabel(speed)
+    axes.set_ylabel("mAP, mean over tIoU .1:.1:.7, percent")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
+    axes.grid(alpha=0.3)
+    return _svg(figure, "accuracy")
+
+
+def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> str:
+    """Draw how many attention decisions lie within a distance of their threshold.
+
+    named: (artefact, margins, its largest difference of attention), drawn as vertical lines.
+    """
+    figure = _figure(12.5, 3.4)
+    axes = figure.subplots()
+    first = named[0][1]
+    shares = [max(share, 1e-9) * 100 for share in first.within]
+    axes.plot(first.edges, shares, "o-", color="black", label="distances of PyTorch")
+    for name, _, largest in named:
+        if largest > 0:
+            label = f"{name}: largest difference"
+            axes.axvline(largest, color=palette.colour(name), linestyle="--", label=label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-4)
+    axes.set_xlabel("distance of attention to a threshold")
+    axes.set_ylabel("percent of decisions nearer than that")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
+    axes.grid(alpha=0.3)
+    return _svg(figure, "margins")
+
+
+def _with_interval(
+    axes: "Axes",
+    x: Sequence[float],
+    y: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    style: dict[str, object],
+    label: str,
+) -> None:
+    axes.plot(x, y, label=label, **style)  # type: ignore[arg-type]  # style is plain keywords
+    axes.fill_between(x, low, high, color=str(style["color"]), alpha=0.15, linewidth=0)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("matplotlib", "plot", "a report's charts") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: "Figure", name: str) -> str:
+    """Return the SVG element; `name` keeps the ids of several charts on a page apart."""
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # text stays text: searchable, and in the page's own font
+    return re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1sans-serif", svg)

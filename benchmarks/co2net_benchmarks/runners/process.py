@@ -1,0 +1,152 @@
+"""The parent's side of the child processes: start, ask, wait until they are quiet, stop."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from co2net_benchmarks.runners.runners import EngineOptions, Prepared
+from co2net_benchmarks.runners.targets import Target
+from co2net_runtime.errors import Co2netError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_QUIET_FOR_S = 0.02
+_SETTLE_LIMIT_S = 2.0
+
+
+class TargetError(Co2netError):
+    """A target cannot be measured."""
+
+
+class Child:
+    """One fresh process that blocks on its pipe until it is asked."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        """Start the process and wait for its interpreter. threads: for libraries that take it
+        from the environment.
+
+        Raises TargetError if it does not come up.
+        """
+        # the child imports what this process imports
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        if threads:
+            environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open until `close`
+        self.started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "co2net_benchmarks.runners.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            text=True,
+        )
+        self._answer()
+        self.process_s = time.perf_counter() - self.started
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Send one request of `worker.Worker` and return its answer.
+
+        Raises TargetError with the child's own words if it fails or dies.
+        """
+        assert self._process.stdin is not None
+        # if it has died, the missing answer says why
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def prepare(self, target: Target, folder: Path) -> Prepared:
+        """Have the target prepared. Raises TargetError if that fails."""
+        answer = self.ask("prepare", target=_plain(target), folder=str(folder))
+        return Prepared(target, Path(answer["path"]), answer["contract"])
+
+    def open(self, prepared: Prepared, options: EngineOptions) -> dict[str, Any]:
+        """Have the target opened: import_s and load_s. Raises TargetError if that fails."""
+        return self.ask(
+            "open",
+            target=_plain(prepared.target),
+            path=str(prepared.path),
+            contract=prepared.contract,
+            options=vars(options),
+        )
+
+    def settle(self) -> float:
+        """Wait until the child uses no more processor time; return for how long it did, seconds.
+
+        Some engines' threads spin for a while after a query; the next target's turn must not pay
+        for that. Where the system does not tell, waits a fixed short time.
+        """
+        start = busy_until = time.perf_counter()
+        used = self._processor_ticks()
+        while (now := time.perf_counter()) - busy_until < _QUIET_FOR_S:
+            if now - start > _SETTLE_LIMIT_S:
+                break
+            time.sleep(_QUIET_FOR_S / 4)
+            if (ticks := self._processor_ticks()) != used:
+                used, busy_until = ticks, time.perf_counter()
+        return busy_until - start
+
+    def close(self) -> None:
+        """End the process: politely by closing its pipe, else by force."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._process.kill()
+        self.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise TargetError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise TargetError(answer["error"])
+        return answer
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"its process ended with {how}{': ' + lines[-1] if lines else ''}"
+
+    def _processor_ticks(self) -> int:
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
+        except OSError:
+            return 0
+        # user and system time, the 14th and 15th field; the 2nd, a name in (), may hold blanks
+        fields = text.rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+
+def _plain(target: Target) -> Mapping[str, Any]:
+    return {**vars(target), "path": str(target.path)}

@@ -1,0 +1,1 @@
+"""Studies behind benchmarks/results: run by hand, not installed."""

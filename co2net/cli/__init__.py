@@ -1,0 +1,1 @@
+"""The command lines co2net-train and co2net-data."""

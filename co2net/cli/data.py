@@ -1,0 +1,216 @@
+"""co2net-data: look at datasets, convert them, plant synthetic ones."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import click
+
+from co2net.cli.dataset_options import dataset_options
+from co2net.cli.inspection_text import to_text
+from co2net.data.annotations import read_annotations
+from co2net.data.dataset import DatasetOptions, open_dataset
+from co2net.data.inspection import inspect
+from co2net.data.layout import (
+    FeatureDtype,
+    prepare_layout,
+    write_features,
+    write_layout_annotations,
+)
+from co2net.data.synthetic import SyntheticOptions, plant_features
+from co2net.data.synthetic_annotations import random_annotations
+from co2net.data.video import Annotations, Video
+from co2net_runtime.cli.console import (
+    EXIT_SOME_FAILED,
+    Group,
+    note,
+    progress,
+    quiet_option,
+    version_option,
+)
+from co2net_runtime.errors import InputError
+
+_PATH = click.Path(path_type=Path)
+
+_dtype_option = click.option(
+    "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+    help="Precision of the written features; float16 takes half the disk.",
+)  # fmt: skip
+_overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Write into OUT even if it holds files."
+)
+
+
+@click.group("co2net-data", cls=Group)
+@version_option
+def main() -> None:
+    """Look at datasets, convert them, plant synthetic ones.
+
+    A dataset DATA is a published bundle (the folder that holds NAME-I3D-JOINTFeatures.npy and
+    NAME-Annotations), or a folder of per-video .npy features with ActivityNet-style annotations:
+    both streams in one file, or in folders called rgb and flow.
+    """
+
+
+@main.command("inspect")
+@click.argument("data", type=_PATH)
+@dataset_options
+@click.option("--deep", is_flag=True, help="Read every value, not just those of 16 videos.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@quiet_option
+def inspect_command(
+    data: Path, dataset_options: DatasetOptions, deep: bool, as_json: bool, quiet: bool
+) -> int:
+    """Say what DATA holds and what is odd about it.
+
+    Exit code 1 if some feature files cannot be used.
+
+    \b
+    Example:
+      co2net-data inspect thumos14/ --deep
+    """
+    dataset = open_dataset(data, dataset_options, check=False)
+
+    def bar(videos: Iterable[Video]) -> AbstractContextManager[Iterable[Video]]:
+        return progress(videos, "reading", quiet=quiet)
+
+    report = inspect(dataset, deep=deep, progress=bar)
+    click.echo(json.dumps(dataclasses.asdict(report), indent=1) if as_json else to_text(report))
+    return EXIT_SOME_FAILED if report.problems else 0
+
+
+@main.command()
+@click.argument("data", type=_PATH)
+@click.argument("out", type=_PATH)
+@dataset_options
+@_dtype_option
+@_overwrite_option
+@quiet_option
+def convert(
+    data: Path,
+    out: Path,
+    dataset_options: DatasetOptions,
+    dtype: FeatureDtype,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Write the dataset DATA to the folder OUT, one .npy per video.
+
+    What a bundle needs in memory all at once is then read as it is used. A video whose features
+    cannot be used (NaN, no snippets, ...) is reported and left out; the exit code is then 1.
+
+    \b
+    Example:
+      co2net-data convert published/ thumos14/ --dtype float16
+    """
+    dataset = open_dataset(data, dataset_options, check=False)
+    for warning in dataset.warnings:
+        note(f"warning: {warning}", quiet=quiet)
+    folder = prepare_layout(out, overwrite=overwrite)
+    videos = [v for v in dataset.annotations.videos if dataset.has_features(v.name)]
+    problems = []
+    with progress(videos, "writing", quiet=quiet) as bar:
+        for video in bar:
+            try:
+                write_features(folder, video.name, dataset.features(video.name), dtype)
+            except InputError as error:
+                problems.append(str(error))
+    for problem in problems:
+        note(f"error: {problem}")
+    if len(problems) == len(videos):
+        raise InputError(f"{data}: no video's features can be used, nothing was written")
+    write_layout_annotations(
+        folder, dataset.annotations, dataset.timing, dataset.rgb_dim, dataset.flow_dim
+    )
+    note(f"{out}: wrote {len(videos) - len(problems)} of {len(videos)} videos", quiet=quiet)
+    return EXIT_SOME_FAILED if problems else 0
+
+
+@main.command()
+@click.argument("out", type=_PATH)
+@click.option(
+    "--annotations",
+    type=_PATH,
+    metavar="PATH",
+    help="Real annotations to plant under: JSON, or a bundle's annotation folder. Default: random "
+    "ones.",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Classes of the random annotations.  [default: 20]",
+)
+@click.option(
+    "--videos",
+    type=click.IntRange(min=3),
+    metavar="N",
+    help="Videos of the random annotations; every third is to test on.  [default: 300]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--rgb-dim",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Channels of the RGB stream.",
+)
+@click.option(
+    "--flow-dim",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Channels of the flow stream.",
+)
+@_dtype_option
+@_overwrite_option
+@quiet_option
+def synth(
+    out: Path,
+    annotations: Path | None,
+    classes: int | None,
+    videos: int | None,
+    seed: int,
+    rgb_dim: int,
+    flow_dim: int,
+    dtype: FeatureDtype,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Plant synthetic two-stream features in the folder OUT.
+
+    Appearance (RGB) also shows outside actions and motion (flow) also occurs without an action;
+    only where both agree there is one. The same seed gives the same features.
+
+    \b
+    Examples:
+      co2net-data synth demo/ --classes 5 --videos 60 --rgb-dim 64 --flow-dim 64
+      co2net-data synth planted/ --annotations Thumos14reduced-Annotations/ --dtype float16
+    """
+    source = _annotations(annotations, classes, videos, seed)
+    for warning in source.warnings:
+        note(f"warning: {warning}", quiet=quiet)
+    options = SyntheticOptions(seed=seed, rgb_dim=rgb_dim, flow_dim=flow_dim)
+    folder = prepare_layout(out, overwrite=overwrite)
+    with progress(source.videos, "planting", quiet=quiet) as bar:
+        for video in bar:
+            rows = plant_features(video, len(source.classes), options)
+            write_features(folder, video.name, rows, dtype)
+    write_layout_annotations(folder, source, options.timing, rgb_dim, flow_dim)
+    note(
+        f"{out}: planted {len(source.videos)} videos of {len(source.classes)} classes", quiet=quiet
+    )
+
+
+def _annotations(
+    path: Path | None, classes: int | None, videos: int | None, seed: int
+) -> Annotations:
+    if path is None:
+        return random_annotations(classes or 20, videos or 300, seed)
+    if classes is not None or videos is not None:
+        raise click.UsageError("--classes and --videos are for random annotations")
+    return read_annotations(path)

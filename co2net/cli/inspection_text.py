@@ -1,0 +1,68 @@
+"""A dataset's report as text."""
+
+from collections.abc import Sequence
+
+from co2net.data.inspection import Report
+
+
+def to_text(report: Report) -> str:
+    """Return the report for a person to read, without a final newline."""
+    lines = [
+        report.path,
+        f"  {sum(subset.videos for subset in report.subsets)} videos, "
+        f"{len(report.classes)} classes, a snippet every {report.snippet_frames} frames at "
+        f"{report.fps:g} fps",
+        "",
+        *_table(
+            ["subset", "use", "videos", "features", "instances", "snippets", "min", "median",
+             "max", "hours"],
+            [
+                [s.name, s.role or "-", s.videos, s.with_features, s.instances, s.snippets,
+                 s.snippets_min, f"{s.snippets_median:g}", s.snippets_max, f"{s.hours:.2f}"]
+                for s in report.subsets
+            ],
+            text_columns=2,
+        ),
+        "",
+        *_table(
+            ["class", "train videos", "train instances", "test videos", "test instances"],
+            [
+                [c.name, c.train_videos, c.train_instances, c.test_videos, c.test_instances]
+                for c in report.classes
+            ],
+            text_columns=1,
+        ),
+    ]  # fmt: skip
+    if report.streams:
+        dtypes = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
+        lines += [
+            "",
+            f"features: {dtypes}; values of {report.values_read} videos:",
+            *_table(
+                ["stream", "channels", "min", "mean", "max", "zero"],
+                [
+                    [s.name, s.channels, f"{s.minimum:.3g}", f"{s.mean:.3g}", f"{s.maximum:.3g}",
+                     f"{s.zero_share:.1%}"]
+                    for s in report.streams
+                ],
+                text_columns=1,
+            ),
+        ]  # fmt: skip
+    for title, found in (("warnings", report.warnings), ("problems", report.problems)):
+        if found:
+            lines += ["", f"{title}:", *(f"  {line}" for line in found)]
+    return "\n".join(lines)
+
+
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, text_columns: int
+) -> list[str]:
+    cells = [list(header), *([str(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return [
+        "  " + "  ".join(
+            cell.ljust(width) if column < text_columns else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]  # fmt: skip

@@ -1,0 +1,71 @@
+"""Our own folder layout: DATA/annotations.json and DATA/features/<video>.npy, written.
+
+`open_dataset` reads it, as it reads any folder of per-video features; annotations.json also states
+the timing and the widths of the streams.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from co2net.data.annotations import ANNOTATIONS_FILE, Annotations, to_document
+from co2net.data.dataset import FEATURES_FOLDER, Streams
+from co2net.data.feature_store import Array
+from co2net_runtime.errors import InputError
+from co2net_runtime.features import check_features
+from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
+from co2net_runtime.files.records import to_mapping
+from co2net_runtime.options import SnippetTiming
+
+FeatureDtype = Literal["float32", "float16"]
+
+
+def prepare_layout(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Create the folder for a new dataset, before long work.
+
+    With `overwrite` it may hold files; an old annotations.json goes first, so that what is left
+    of an interrupted run is not taken for a dataset.
+
+    Raises InputError if it holds files already or cannot be written.
+    """
+    target = Path(folder)
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise InputError(f"{target}: the folder is not empty: choose another or pass --overwrite")
+    output_folder(target / FEATURES_FOLDER)
+    (target / ANNOTATIONS_FILE).unlink(missing_ok=True)
+    return target
+
+
+def write_features(folder: Path, name: str, rows: Array, dtype: FeatureDtype) -> None:
+    """Write one video's features (T, D) atomically as features/NAME.npy.
+
+    Raises InputError if a value is NaN or infinite, as it is or in `dtype`, if the name is no file
+    name, or if the folder cannot be written.
+    """
+    if not name or Path(name).name != name or "\0" in name:
+        raise InputError(f"{name!r}: a video's name becomes a file name, so it must be one")
+    with np.errstate(over="ignore"):
+        cast = rows.astype(dtype)
+    check_features(cast, f"{name} as {dtype}")
+    target = folder / FEATURES_FOLDER / f"{name}.npy"
+    # numpy appends .npy to a name without it, but not to an open file
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        np.save(file, cast, allow_pickle=False)
+
+
+def write_layout_annotations(
+    folder: Path, annotations: Annotations, timing: SnippetTiming, rgb_dim: int, flow_dim: int
+) -> None:
+    """Write annotations.json, last of all: with it the folder becomes a dataset.
+
+    Raises InputError if the folder cannot be written.
+    """
+    document = {
+        **to_document(annotations),
+        "timing": to_mapping(timing),
+        "streams": to_mapping(Streams(rgb_dim, flow_dim)),
+    }
+    write_text(folder / ANNOTATIONS_FILE, json.dumps(document, indent=1) + "\n")

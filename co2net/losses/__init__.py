@@ -1,0 +1,1 @@
+"""The losses (method, section 2)."""

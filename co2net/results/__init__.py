@@ -1,0 +1,1 @@
+"""Results of runs: summary tables and training curves."""

@@ -1,0 +1,336 @@
+"""fp32 graph -> int8 graph: QuantizeLinear/DequantizeLinear pairs, weights stored as int8."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from co2net_export.precision.calibration import Range
+
+LAYER_OPS = ("Conv", "Gemm")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How an engine wants its Q/DQ pairs.
+
+    activations: uint8 with a zero point, or int8 symmetric about 0. weights: the largest magnitude
+    of the int8 weights that meet such activations. bias: stored as int32 in units
+    of activation scale times weight scale, or left in float. outputs: whether the outputs of a
+    quantised layer are quantised, too, and what follows it until the next one computes in integers.
+    fine: what becomes of a layer whose input needs more than 8 bits, its weights still stored as
+    int8: "float", it computes in float on weights that the engine expands as it loads; "two terms",
+    it reads its input as the sum of two int8 numbers, the second one holding what the first rounds
+    off, and so multiplies twice.
+    """
+
+    activations: type[np.uint8] | type[np.int8]
+    weights: int
+    bias: bool
+    outputs: bool
+    fine: Literal["float", "two terms"]
+
+
+SCHEMES: Mapping[str, Scheme] = MappingProxyType(
+    {
+        # U8S8 is what x86 and Arm CPUs multiply fastest; ONNX Runtime fuses a convolution only
+        # where input, weight, bias and output are all quantised. Weights of 7 bits: x86 CPUs before
+        # VNNI add pairs of products in 16 bits and would clip the sums of larger ones; this way
+        # every CPU computes what was proved at export, and decisions did not tell the difference.
+        "int8-cpu": Scheme(activations=np.uint8, weights=63, bias=True, outputs=True, fine="float"),
+        # TensorRT: zero point 0, bias in float; it fuses what follows a convolution by itself,
+        # and a Q/DQ pair between them would only round twice; it knows no int8 weights on float
+        # activations
+        "int8-trt": Scheme(
+            activations=np.int8, weights=127, bias=False, outputs=False, fine="two terms"
+        ),
+    }
+)
+
+
+def layer_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of the layers that have weights, in the graph's order."""
+    return tuple(node.name for node in model.graph.node if node.op_type in LAYER_OPS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is quantised.
+
+    layers: names of the nodes whose weights are. fine: those of them whose input needs more than
+    8 bits. integer: names of the nodes that read and write quantised values alone; the layers are
+    among them if the scheme quantises outputs. values: names of the activations that get a Q/DQ
+    pair, whose ranges must be known; fine_values: those of them that must not be clipped.
+    """
+
+    layers: frozenset[str]
+    fine: frozenset[str]
+    integer: frozenset[str]
+    values: tuple[str, ...]
+    fine_values: tuple[str, ...]
+
+
+def plan(
+    model: onnx.ModelProto, layers: Collection[str], scheme: Scheme, fine: Collection[str] = ()
+) -> Plan:
+    """Decide what is quantised along with `layers`, the names of Conv and Gemm nodes.
+
+    With quantised outputs, the activation and the mask between two quantised layers compute in
+    integers, too. Everything else stays in float. fine: names; those among `layers` count.
+    """
+    fine = frozenset(fine).intersection(layers)
+    coarse = frozenset(layers) - fine
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def leads_to_layers(node: onnx.NodeProto) -> bool:
+        following = readers.get(node.output[0], [])
+        return bool(following) and all(
+            reader.name in coarse or (reader.op_type == "Where" and leads_to_layers(reader))
+            for reader in following
+        )
+
+    values: dict[str, None] = {}
+    integer: set[str] = set()
+    written_in_integers: set[str] = set()
+    for node in model.graph.node:
+        between = node.op_type in ("LeakyRelu", "Where") and leads_to_layers(node)
+        if node.name in coarse:
+            values[node.input[0]] = None
+        elif not (between and written_in_integers.intersection(node.input)):
+            continue
+        if scheme.outputs:
+            integer.add(node.name)
+            written_in_integers.add(node.output[0])
+            values[node.output[0]] = None
+    fine_values = {node.input[0]: None for node in model.graph.node if node.name in fine}
+    if scheme.fine == "float":
+        fine_values = {}
+    return Plan(
+        frozenset(layers), fine, frozenset(integer), (*values, *fine_values), tuple(fine_values)
+    )
+
+
+def quantise(
+    model: onnx.ModelProto, plan: Plan, scheme: Scheme, ranges: Mapping[str, Range]
+) -> onnx.ModelProto:
+    """Return the quantised graph. ranges: of at least the plan's values.
+
+    Weights are symmetric int8 with one scale per output channel.
+    """
+    writer = _Writer(model, scheme, ranges)
+    # quantised values by the name of their dequantised version
+    dequantised: dict[str, str] = {}
+    written_in_integers: set[str] = set()
+    for original in model.graph.node:
+        node = onnx.NodeProto()
+        node.CopyFrom(original)
+        if node.name in plan.fine:
+            if scheme.fine == "float":
+                writer.layer_on_floats(node)
+            else:
+                writer.layer_on_two_terms(node)
+            continue
+        is_layer = node.name in plan.layers
+        if is_layer and node.input[0] not in dequantised:
+            dequantised[node.input[0]] = writer.activation(node.input[0])
+        if is_layer:
+            writer.weights(node)
+        elif node.name in plan.integer and node.op_type == "Where":
+            node.input[2] = writer.zero_like(node.output[0])
+        for index, name in enumerate(node.input):
+            # a float node reads the float value where there is one: it is exact and costs nothing
+            if name in dequantised and (is_layer or name in written_in_integers):
+                node.input[index] = dequantised[name]
+        writer.nodes.append(node)
+        if node.name in plan.integer:
+            dequantised[node.output[0]] = writer.activation(node.output[0])
+            written_in_integers.add(node.output[0])
+    return writer.model()
+
+
+class _Writer:
+    """Collects the nodes and tensors of the quantised graph."""
+
+    def __init__(self, model: onnx.ModelProto, scheme: Scheme, ranges: Mapping[str, Range]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._original = model
+        self._scheme = scheme
+        self._ranges = dict(ranges)
+        self._floats = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._tensors: dict[str, onnx.TensorProto] = {}
+
+    def activation(self, name: str) -> str:
+        """Add a Q/DQ pair to an activation; return the name of the dequantised value."""
+        scale, zero = self._activation_parameters(name)
+        node = onnx.helper.make_node(
+            "QuantizeLinear",
+            [name, scale, zero],
+            [f"{name}.quantised"],
+            name=f"{name}.quantise",
+        )
+        self.nodes.append(node)
+        return self._dequantise(node.output[0], scale, zero)
+
+    def zero_like(self, name: str) -> str:
+        """Add the number 0 in the integers of the activation `name`; return its name in float."""
+        _, zero = self._scale_and_zero(name)
+        stored = self._constant(f"{name}.masked", zero)
+        return self._dequantise(stored, *self._activation_parameters(name))
+
+    def weights(self, layer: onnx.NodeProto) -> None:
+        """Let the layer read int8 weights, and an int32 bias where the scheme wants one."""
+        activation_scale, _ = self._scale_and_zero(layer.input[0])
+        weight = numpy_helper.to_array(self._floats[layer.input[1]])
+        names = list(layer.input)
+        bias = None
+        if len(names) > 2 and self._scheme.bias:
+            bias = numpy_helper.to_array(self._floats[names[2]]).astype(np.float64)
+        scale = _weight_scale(weight, self._scheme.weights, bias, activation_scale)
+        layer.input[1] = self._per_channel(names[1], _to_int8(weight, scale), scale)
+        if bias is not None:
+            bias_scale = (scale.astype(np.float64) * activation_scale).astype(np.float32)
+            rounded = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
+            layer.input[2] = self._per_channel(names[2], rounded, bias_scale)
+
+    def layer_on_floats(self, layer: onnx.NodeProto) -> None:
+        """Add the layer in float, its weights stored as int8.
+
+        They are expanded by plain operators on constants, which engines fold as they load the
+        model; a DequantizeLinear would be kept for fusing and run with every video.
+        """
+        name = layer.input[1]
+        weight = numpy_helper.to_array(self._floats[name])
+        scale = _weight_scale(weight, 127)
+        stored = self._constant(f"{name}.int8", _to_int8(weight, scale))
+        factor = self._constant(f"{name}.scale", _per_output(scale, weight.ndim))
+        expanded = (f"{name}.cast", f"{name}.expanded")
+        self.nodes.extend(
+            (
+                onnx.helper.make_node(
+                    "Cast", [stored], [expanded[0]], name=expanded[0], to=onnx.TensorProto.FLOAT
+                ),
+                onnx.helper.make_node(
+                    "Mul", [expanded[0], factor], [expanded[1]], name=expanded[1]
+                ),
+            )
+        )
+        layer.input[1] = expanded[1]
+        self.nodes.append(layer)
+
+    def layer_on_two_terms(self, layer: onnx.NodeProto) -> None:
+        """Add the layer twice, on its rounded input and on what rounding took off, and the sum."""
+        name, output = layer.input[0], layer.output[0]
+        scale, _ = self._scale_and_zero(name)
+        remainder = f"{name}.remainder"
+        coarse = self.activation(name)
+        self.nodes.append(onnx.helper.make_node("Sub", [name, coarse], [remainder], name=remainder))
+        # nothing was clipped, so what is left is at most half a step
+        self._ranges[remainder] = Range(-scale / 2, scale / 2)
+        self.weights(layer)
+        second = onnx.NodeProto()
+        second.CopyFrom(layer)
+        second.name = f"{layer.name}.remainder"
+        # the bias is added once
+        second.input[:] = [self.activation(remainder), layer.input[1]]
+        second.output[0] = f"{output}.remainder"
+        layer.input[0] = coarse
+        layer.output[0] = f"{output}.coarse"
+        self.nodes.extend(
+            (
+                layer,
+                second,
+                onnx.helper.make_node(
+                    "Add", [layer.output[0], second.output[0]], [output], name=f"{layer.name}.sum"
+                ),
+            )
+        )
+
+    def model(self) -> onnx.ModelProto:
+        """Return the graph with the tensors that it uses."""
+        result = onnx.ModelProto()
+        result.CopyFrom(self._original)
+        del result.graph.node[:]
+        del result.graph.initializer[:]
+        result.graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [tensor for name, tensor in self._floats.items() if name in used]
+        result.graph.initializer.extend([*kept, *self._tensors.values()])
+        return result
+
+    def _per_channel(
+        self, name: str, stored: npt.NDArray[Any], scale: npt.NDArray[np.float32]
+    ) -> str:
+        names = (
+            self._constant(f"{name}.{stored.dtype}", stored),
+            self._constant(f"{name}.scale", scale),
+            self._constant(f"{name}.zero_point", np.zeros(len(scale), stored.dtype)),
+        )
+        return self._dequantise(*names, axis=0)
+
+    def _dequantise(self, name: str, scale: str, zero: str, axis: int | None = None) -> str:
+        result = f"{name}.dequantised"
+        node = onnx.helper.make_node(
+            "DequantizeLinear", [name, scale, zero], [result], name=f"{name}.dequantise"
+        )
+        if axis is not None:
+            node.attribute.append(onnx.helper.make_attribute("axis", axis))
+        self.nodes.append(node)
+        return result
+
+    def _activation_parameters(self, name: str) -> tuple[str, str]:
+        scale, zero = self._scale_and_zero(name)
+        return (
+            self._constant(f"{name}.scale", np.array(scale, np.float32)),
+            self._constant(f"{name}.zero_point", zero),
+        )
+
+    def _scale_and_zero(self, name: str) -> tuple[float, npt.NDArray[Any]]:
+        span = self._ranges[name]
+        if self._scheme.activations is np.int8:
+            limit = max(-span.low, span.high) or 1.0
+            return float(np.float32(limit / 127)), np.array(0, np.int8)
+        scale = float(np.float32((span.high - span.low) / 255 or 1.0))
+        return scale, np.array(np.clip(round(-span.low / scale), 0, 255), np.uint8)
+
+    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        self._tensors[name] = numpy_helper.from_array(value, name)
+        return name
+
+
+def _per_output(scale: npt.NDArray[np.float32], dimensions: int) -> npt.NDArray[np.float32]:
+    """Return the scales in the shape that multiplies weights (outputs, ...)."""
+    return scale.reshape(-1, *[1] * (dimensions - 1))
+
+
+def _to_int8(
+    weight: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int8]:
+    steps: npt.NDArray[np.float32] = np.rint(weight / _per_output(scale, weight.ndim))
+    return np.clip(steps, -127, 127).astype(np.int8)
+
+
+def _weight_scale(
+    weight: npt.NDArray[np.float32],
+    limit: int,
+    bias: npt.NDArray[np.float64] | None = None,
+    activation_scale: float = 1.0,
+) -> npt.NDArray[np.float32]:
+    """Return the scale of each output channel, (channels,) float32, symmetric about 0.
+
+    limit: what the largest weight of a channel becomes. bias: to be stored as int32.
+    """
+    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    # what is lost in float32's subnormal numbers counts as 0
+    scale = np.where(largest > 1e-30, largest / limit, 1.0)
+    if bias is not None:
+        # a channel whose weights are tiny beside its bias: the bias must fit into 32 bits
+        scale = np.maximum(scale, np.abs(bias) / (activation_scale * (2.0**31 - 2**8)))
+    return scale.astype(np.float32)

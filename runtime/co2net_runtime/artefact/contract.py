@@ -1,0 +1,136 @@
+"""What an artefact says of itself: everything the runtime must know besides the graph."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from co2net_runtime.errors import ContractError, InputError
+from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.options import DecodeOptions, SnippetTiming
+
+METADATA_KEY = "co2net"
+SCHEMA_VERSION = 1
+
+INPUT_NAMES = ("features", "lengths")
+OUTPUT_NAMES = ("cas", "attention")
+# of the graph for live streams
+LIVE_INPUT_NAMES = ("features", "position", "length", "context", "state")
+LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
+# In graphs optimised for the CPU, the initializer that holds from how many snippets in a call, one
+# more for each video, the fast form runs; from MIN_ROWS on it was faster with 1 and 2 threads.
+MIN_ROWS_NAME = "min_rows"
+MIN_ROWS = 80
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Snippets on either side that an output depends on, besides the temporal mean."""
+
+    cas: int = 2
+    attention: int = 3
+
+    @property
+    def halo(self) -> int:
+        """Neighbours on either side that a chunk of a video must come with."""
+        return max(self.cas, self.attention)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The contract of one ONNX file.
+
+    Inputs: features (B, T, feature_dim) float32, lengths (B,) int64. Outputs: cas
+    (B, T, C + 1) float32 logits with background last, attention (B, T, 1) float32; both are 0
+    from `lengths` on.
+
+    classes: the C class names. rgb_dim, flow_dim: channels of the two streams, RGB first.
+    pool_kernel: kernel of ANT_CO2's temporal pooling, 1 for none.
+    precision: what the graph really computes in. optimize: the processor that the graph was
+    rewritten for. opset: ONNX opset of the graph. dynamic_axes: of each input and output, the
+    names of the leading axes whose size is free, "batch" and "time".
+    checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
+    versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
+    live streams: width of what it carries from step to step, and the mean feature row (D,) of the
+    training videos, empty where the exporter was given no data.
+    """
+
+    classes: tuple[str, ...]
+    rgb_dim: int
+    flow_dim: int
+    opset: int
+    checkpoint_sha256: str
+    timing: SnippetTiming = SnippetTiming()
+    decode: DecodeOptions = DecodeOptions()
+    pool_kernel: int = 1
+    receptive_field: ReceptiveField = ReceptiveField()
+    precision: Literal["fp32", "fp16", "int8-cpu", "int8-trt"] = "fp32"
+    optimize: Literal["none", "cpu"] = "none"
+    graph: Literal["whole", "stream", "live"] = "whole"
+    inputs: tuple[str, ...] = INPUT_NAMES
+    outputs: tuple[str, ...] = OUTPUT_NAMES
+    dynamic_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    state_dim: int = 0
+    context_prior: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("the class list is empty")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("the class list names a class twice")
+        if self.rgb_dim < 1 or self.flow_dim < 1:
+            raise ValueError(
+                f"stream widths must be at least 1, got {self.rgb_dim} and {self.flow_dim}"
+            )
+        if len(self.context_prior) not in (0, self.feature_dim):
+            raise ValueError(
+                f"the context prior has {len(self.context_prior)} values, the features "
+                f"{self.feature_dim}"
+            )
+
+    @property
+    def feature_dim(self) -> int:
+        """Width D of a feature row: RGB then flow."""
+        return self.rgb_dim + self.flow_dim
+
+    def to_json(self) -> str:
+        """Return the contract as the JSON text that stands in the file's metadata."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str, where: str) -> "Contract":
+        """Read the JSON text of the metadata; `where` names the file in errors.
+
+        Raises ContractError if it is damaged or of another schema version.
+        """
+        try:
+            mapping = json.loads(text)
+        except ValueError as error:
+            raise ContractError(f"{where}: its co2net contract is no JSON: {error}") from error
+        if not isinstance(mapping, dict):
+            raise ContractError(f"{where}: its co2net contract is no JSON object")
+        version = mapping.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise ContractError(
+                f"{where}: its contract has schema version {version}, this program reads "
+                f"{SCHEMA_VERSION}: export the model again or update co2net"
+            )
+        try:
+            return from_mapping(Contract, mapping, f"{where}: contract")
+        except InputError as error:
+            raise ContractError(str(error)) from error
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str], where: str) -> "Contract":
+        """Read the contract from an ONNX file's metadata map.
+
+        Raises ContractError if there is none.
+        """
+        if METADATA_KEY not in metadata:
+            raise ContractError(
+                f"{where}: an ONNX file without a co2net contract (no {METADATA_KEY!r} in its "
+                "metadata): write it with co2net-export"
+            )
+        return Contract.from_json(metadata[METADATA_KEY], where)

@@ -1,0 +1,299 @@
+"""ONNX Runtime, with the execution provider that was asked for or none."""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import Arrays, EngineInfo, run_failed
+from co2net_runtime.backends.device import gpus
+from co2net_runtime.backends.ort import providers
+from co2net_runtime.backends.ort.cpu import CpuSession
+from co2net_runtime.backends.ort.providers import Provider
+from co2net_runtime.backends.trt import profiles as trt_profiles
+from co2net_runtime.backends.trt.api import preload_tensorrt
+from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+
+# operators that are the network; all others may be bookkeeping on shapes and masks
+HEAVY = re.compile(r"Conv|MatMul|Gemm")
+
+QUIET, DEFAULT_LOGGING = 4, 2
+
+
+class OnnxRuntimeBackend:
+    """An ONNX file opened in ONNX Runtime. `infer` may be called from several threads."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        provider: Provider | None = None,
+        *,
+        threads: int | None = None,
+        spinning: bool = False,
+        memory_arena: bool = True,
+    ) -> None:
+        """Load the file; `provider` (by default the CPU) must run the network, or it is an error.
+
+        threads: for one operator; None lets ONNX Runtime take all cores. spinning: threads wait
+        for work in a loop; faster by a little, and whole cores are busy between videos.
+        memory_arena: keep freed memory for the next video; without, it goes back to the system
+        between videos, and the peak is higher.
+
+        Raises InputError if the file is missing or damaged, ContractError if it is not ours,
+        MissingDependencyError without onnxruntime, BackendError if the engine refuses the model
+        or runs it elsewhere than asked.
+        """
+        self._provider = provider or providers.cpu()
+        self._contract = read_contract(path)
+        onnxruntime = load_onnxruntime()
+        _require_available(onnxruntime, self._provider)
+
+        def new_options() -> Any:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads or 0
+            options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = memory_arena
+            options.log_severity_level = QUIET  # errors come as exceptions
+            return options
+
+        self._session: Any
+        if self._provider.name == providers.CPU and not self._provider.bind:
+            self._session = CpuSession(
+                onnxruntime,
+                path,
+                two_forms=self._contract.optimize == "cpu",
+                new_options=new_options,
+                open_session=partial(_new_session, onnxruntime, path, self._provider),
+            )
+        else:
+            self._session = _open_session(onnxruntime, path, self._provider, new_options())
+        self._errors = _run_errors()
+        self._new_value = onnxruntime.OrtValue.ortvalue_from_numpy
+        device = self._provider.device
+        self._info = EngineInfo(
+            engine="onnxruntime",
+            version=onnxruntime.__version__,
+            provider=self._provider.name,
+            device=str(device),
+            precision=self._contract.precision,
+            device_name=gpus()[device.index].name if device.kind == "cuda" and gpus() else "",
+        )
+
+    @property
+    def contract(self) -> Contract:
+        """What the model says of itself."""
+        return self._contract
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs it."""
+        return self._info
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest video that TensorRT's profile takes; None with the other providers."""
+        profile = self._provider.profile
+        return None if profile is None else profile.length[2]
+
+    def max_batch(self, length: int) -> int | None:
+        """Return what TensorRT's profile takes; None with the other providers.
+
+        Raises BackendError if the profile takes no video of that length.
+        """
+        profile = self._provider.profile
+        return None if profile is None else trt_profiles.max_batch([profile], length)
+
+    def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run the graph: input arrays by name -> output arrays by name.
+
+        Raises BackendError if ONNX Runtime fails, or the backend is closed.
+        """
+        session = self._session  # a thread that closes the backend does not pull it away
+        if session is None:
+            raise BackendError("the model is closed")
+        names = list(self._contract.outputs)
+        try:
+            if self._provider.bind:
+                values = self._run_bound(session, names, feeds)
+            else:
+                values = session.run(names, dict(feeds))
+        except self._errors as error:
+            raise run_failed("ONNX Runtime", str(error), feeds) from error
+        return dict(zip(names, values, strict=True))
+
+    def _run_bound(self, session: Any, names: list[str], feeds: Arrays) -> list[npt.NDArray[Any]]:
+        """Run on arrays in the device's memory, so that each crosses the bus once."""
+        kind, index = self._provider.device.kind, self._provider.device.index
+        binding = session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, self._new_value(array, kind, index))
+        for name in names:
+            binding.bind_output(name, kind, index)
+        session.run_with_iobinding(binding)
+        values: list[npt.NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return values
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def __enter__(self) -> "OnnxRuntimeBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load_onnxruntime() -> Any:
+    """Import onnxruntime. Raises MissingDependencyError where it is not installed or broken."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", "cpu", "running a model") from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # what is left when one of two wheels that share the folder is uninstalled
+        raise BackendError(
+            "onnxruntime is installed but incomplete: co2net-doctor tells the repair"
+        )
+    return onnxruntime
+
+
+def preload_cuda(onnxruntime: Any) -> None:
+    """Load CUDA and cuDNN from where pip installed them: the loader does not look there."""
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(None):  # it prints, and results go there
+            onnxruntime.preload_dlls()
+
+
+def _require_available(onnxruntime: Any, provider: Provider) -> None:
+    available = onnxruntime.get_available_providers()
+    if provider.name not in available:
+        raise BackendError(
+            f"{provider.name} was asked for, but this onnxruntime {onnxruntime.__version__} has "
+            f"only {', '.join(available)}: replace it by the one of "
+            f"'co2net[{providers.EXTRA[provider.name]}]' (co2net-doctor tells how)"
+        )
+
+
+def _open_session(
+    onnxruntime: Any, path: str | os.PathLike[str], provider: Provider, options: Any
+) -> Any:
+    """Return a session whose heavy operators were seen to run on `provider`."""
+    if provider.name == providers.CPU:
+        return _new_session(onnxruntime, path, provider, os.fspath(path), options)
+    with tempfile.TemporaryDirectory(prefix="co2net-") as folder, _quiet(onnxruntime):
+        if provider.device.kind == "cuda":
+            preload_cuda(onnxruntime)
+        if provider.name == providers.TENSORRT:
+            preload_tensorrt()
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(folder, "placement")  # noqa: PTH118  # a prefix
+        session = _new_session(onnxruntime, path, provider, os.fspath(path), options)
+        if provider.name not in session.get_providers():
+            reason = _why_not(onnxruntime, provider) or f"{provider.device} is not supported"
+            raise _did_not_start(provider, reason)
+        _check_placement(session, provider)
+    return session
+
+
+def _new_session(
+    onnxruntime: Any,
+    path: str | os.PathLike[str],
+    provider: Provider,
+    model: str | bytes,
+    options: Any,
+) -> Any:
+    """Return a session of `model`, a file's name or content; errors speak of `path`."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    try:
+        # the fallback would print on stdout, and run on the CPU what fails on the GPU
+        return onnxruntime.InferenceSession(
+            model, options, providers=list(provider.entries), enable_fallback=0
+        )
+    except (states.InvalidProtobuf, states.InvalidGraph, states.NoSuchFile) as error:
+        raise InputError(f"{path}: damaged or truncated, or not an ONNX file") from error
+    except (states.NotImplemented, *_run_errors(), RuntimeError, ValueError) as error:
+        missing = _why_not(onnxruntime, provider)
+        if missing:
+            raise _did_not_start(provider, missing) from error
+        raise BackendError(f"{path}: ONNX Runtime refuses it: {_first_line(str(error))}") from error
+
+
+def _check_placement(session: Any, provider: Provider) -> None:
+    """Run one snippet under the profiler and look where the operators ran."""
+    feeds: dict[str, npt.NDArray[Any]] = {}
+    for value in session.get_inputs():
+        shape = [size if isinstance(size, int) else 1 for size in value.shape]
+        feeds[value.name] = np.ones(shape, np.int64 if "int64" in value.type else np.float32)
+    try:
+        session.run(None, feeds)
+    except _run_errors() as error:
+        raise run_failed(provider.name, str(error), feeds) from error
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = [event["args"] for event in events if event.get("cat") == "Node"]
+    elsewhere = {
+        (node["op_name"], node["provider"])
+        for node in ran
+        if "provider" in node
+        and node["provider"] != provider.name
+        and HEAVY.search(node["op_name"])
+    }
+    if elsewhere:
+        nodes = ", ".join(f"{name} on {where}" for name, where in sorted(elsewhere))
+        raise BackendError(f"{provider.name} was asked for, but ONNX Runtime runs {nodes}")
+
+
+def _did_not_start(provider: Provider, reason: str) -> BackendError:
+    return BackendError(
+        f"{provider.name} was asked for, but did not start: {reason} (co2net-doctor tells more)"
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else "no reason given"
+
+
+def _why_not(onnxruntime: Any, provider: Provider) -> str:
+    """Return what keeps the provider from starting; "" if it is not its libraries or the GPU.
+
+    It loads the provider's own library, whose error names the library that is missing.
+    """
+    if provider.name == providers.CPU:
+        return ""
+    stem = provider.name.removesuffix("ExecutionProvider").lower()
+    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{stem}.so"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return str(error)
+    if provider.device.kind == "cuda" and not gpus():
+        return "no NVIDIA GPU that the driver lets this process use"
+    return ""
+
+
+@contextlib.contextmanager
+def _quiet(onnxruntime: Any) -> Iterator[None]:
+    """Keep the loader's coloured lines off the terminal: what they say comes as an exception."""
+    onnxruntime.set_default_logger_severity(QUIET)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(DEFAULT_LOGGING)
+
+
+def _run_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    return (states.Fail, states.RuntimeException, states.InvalidArgument, states.EPFail)

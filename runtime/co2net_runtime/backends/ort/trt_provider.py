@@ -1,0 +1,97 @@
+"""The TensorRT execution provider's options: profiles, precision, and a cache that fits them."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends.device import Device, gpus
+from co2net_runtime.backends.trt.api import nvinfer_version
+from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions, covering
+from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import sha256
+from co2net_runtime.files.cache import cache_folder, slug, unusable
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+
+
+def provider_options(
+    path: str | os.PathLike[str], device: Device, options: TensorRtOptions
+) -> dict[str, str]:
+    """Return the trt_* strings for the model.
+
+    Without profiles the provider would build an engine for each new length, for minutes.
+
+    Raises InputError for options that only the backend "tensorrt" has.
+    """
+    for name in ("cuda_graphs", "version_compatible"):
+        if getattr(options, name):
+            raise InputError(f"{name} needs the backend tensorrt, not onnxruntime-tensorrt")
+    contract = read_contract(path)
+    profile = covering(options.to_build)
+    strings = {**_profile_strings(profile, contract), **_precision(contract)}
+    if options.hardware_compatible:
+        strings["trt_engine_hw_compatible"] = "1"
+    if options.dla_core is not None:
+        strings |= {"trt_dla_enable": "1", "trt_dla_core": str(options.dla_core)}
+    if options.workspace_mib is not None:
+        strings["trt_max_workspace_size"] = str(options.workspace_mib * MIB)
+    return strings | _cache(path, device, options, strings)
+
+
+def _profile_strings(profile: Profile, contract: Contract) -> dict[str, str]:
+    shapes = profile.shapes(contract)
+    return {
+        f"trt_profile_{which}_shapes": ",".join(
+            f"{name}:{'x'.join(map(str, three[index]))}" for name, three in shapes.items()
+        )
+        for index, which in enumerate(("min", "opt", "max"))
+    }
+
+
+def _precision(contract: Contract) -> dict[str, str]:
+    # this provider does not build strongly typed networks: it must be allowed what the file holds
+    wanted = {"fp16": ["fp16"], "int8-trt": ["int8"]}.get(contract.precision, [])
+    return {f"trt_{name}_enable": "1" for name in wanted}
+
+
+def _cache(
+    path: str | os.PathLike[str],
+    device: Device,
+    options: TensorRtOptions,
+    strings: dict[str, str],
+) -> dict[str, str]:
+    """Return the cache options: one folder per model, GPU, versions and build options."""
+    import onnxruntime
+
+    gpu = gpus()[device.index]
+    built = hashlib.sha256(repr(sorted(strings.items())).encode()).hexdigest()
+    folder = (
+        cache_folder(options.cache)
+        / "onnxruntime-tensorrt"
+        / "-".join(
+            (
+                slug(Path(path).stem),
+                sha256(path)[:16],
+                slug(gpu.name),
+                f"sm{gpu.capability[0]}{gpu.capability[1]}",
+                f"ort{onnxruntime.__version__}",
+                f"trt{nvinfer_version((10,)) or 'unknown'}",
+                built[:8],
+            )
+        )
+    )
+    problem = unusable(folder)
+    if problem:
+        logger.warning("%s: %s: the engine is built again at each start", folder, problem)
+        return {}
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }

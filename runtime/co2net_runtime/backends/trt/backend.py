@@ -1,0 +1,218 @@
+"""TensorRT without ONNX Runtime: an engine, and the execution contexts that run it."""
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import Arrays, EngineInfo, run_failed
+from co2net_runtime.backends.device import Device
+from co2net_runtime.backends.trt import profiles as trt_profiles
+from co2net_runtime.backends.trt.api import Messages
+from co2net_runtime.backends.trt.cache import EngineRecord, Target, cached_engine, here, read_engine
+from co2net_runtime.backends.trt.cuda import Cuda, DeviceBuffer
+from co2net_runtime.backends.trt.execution import Execution
+from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
+from co2net_runtime.errors import BackendError, InputError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+Shape = tuple[int, ...]
+
+# recorded launches kept; the one unused for longest goes first, with its buffers
+MAX_RECORDED = 24
+
+
+def open_tensorrt(
+    path: str | os.PathLike[str], device: Device, options: TensorRtOptions, *, tf32: bool = False
+) -> "TensorRtBackend":
+    """Open an engine built ahead of time, or an ONNX file by way of the engine cache.
+
+    Raises what `read_engine` and `cached_engine` raise, MissingDependencyError without TensorRT
+    or cuda-python.
+    """
+    target = here(device)
+    cuda = Cuda(device.index)
+    try:
+        if Path(path).suffix == ".engine":
+            fixed = TensorRtOptions(cuda_graphs=options.cuda_graphs, cache=options.cache)
+            if options != fixed or tf32:
+                raise InputError(f"{path}: profiles and other build options are fixed in an engine")
+            engine, record = read_engine(Path(path), target)
+        else:
+            engine, record = cached_engine(path, options, target, tf32=tf32)
+        return TensorRtBackend(engine, record, target, cuda, cuda_graphs=options.cuda_graphs)
+    except BaseException:
+        with contextlib.suppress(BackendError):
+            cuda.close()
+        raise
+
+
+class TensorRtBackend:
+    """One engine. `infer` may be called from several threads; they take turns."""
+
+    def __init__(
+        self,
+        engine: bytes,
+        record: EngineRecord,
+        target: Target,
+        cuda: Cuda,
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
+        """Load the engine on the GPU of `cuda`, which belongs to the backend from now on.
+
+        cuda_graphs: pad each video to the next power of two and replay one recorded launch.
+
+        Raises BackendError if TensorRT refuses the engine.
+        """
+        import tensorrt as trt
+
+        self._record = record
+        self._cuda = cuda
+        self._graphs = cuda_graphs
+        self._lock = threading.Lock()
+        self._messages = Messages()
+        self._runtime = self._messages.start(trt.Runtime)  # it must outlive the engine
+        if record.version_compatible:
+            self._runtime.engine_host_code_allowed = True
+        if record.dla_core is not None:
+            self._runtime.DLA_core = record.dla_core
+        self._engine: trt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            raise BackendError(f"TensorRT refuses the engine: {self._messages.take()}")
+        self._profiles = _profiles(self._engine, record.contract)
+        self._scratch = DeviceBuffer(cuda)
+        self._executions: dict[tuple[int, Shape], Execution] = {}
+        self._info = EngineInfo(
+            engine="tensorrt",
+            version=target.tensorrt,
+            provider="TensorRT",
+            device=f"cuda:{target.gpu.index}",
+            precision=record.contract.precision,
+            device_name=target.gpu.name,
+        )
+
+    @property
+    def contract(self) -> Contract:
+        """What the model says of itself."""
+        return self._record.contract
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs it."""
+        return self._info
+
+    @property
+    def record(self) -> EngineRecord:
+        """What the engine file is."""
+        return self._record
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The shapes that the engine takes."""
+        return self._profiles
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest video that a profile takes."""
+        return max(profile.length[2] for profile in self._profiles)
+
+    def max_batch(self, length: int) -> int | None:
+        """Return the largest batch that a profile takes for videos of T = `length`.
+
+        Raises BackendError if none takes that length.
+        """
+        return trt_profiles.max_batch(self._profiles, length)
+
+    def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run the engine: input arrays by name -> output arrays by name.
+
+        Raises BackendError if the shape is in no profile, the engine fails, or it is closed.
+        """
+        with self._lock:
+            if self._engine is None:
+                raise BackendError("the model is closed")
+            batch, length = feeds["features"].shape[:2]
+            index = trt_profiles.choose(self._profiles, batch, length)
+            self._cuda.activate()
+            try:
+                if not self._graphs:
+                    return self._execution(self._engine, index, ()).run(feeds)
+                longest = self._profiles[index].length[2]
+                padded = {**feeds, "features": _pad(feeds, trt_profiles.bucket(length, longest))}
+                execution = self._execution(self._engine, index, padded["features"].shape)
+                outputs = execution.replay(padded)
+                return {name: array[:, :length] for name, array in outputs.items()}
+            except BackendError as error:
+                # the next video gets clean contexts and the memory that these held
+                with contextlib.suppress(BackendError):
+                    self._cuda.synchronize()  # of what was begun, nothing may run any more
+                with contextlib.suppress(BackendError):
+                    self._forget_executions()
+                raise run_failed("TensorRT", str(error), feeds) from error
+
+    def close(self) -> None:
+        """Free the engine and its memory."""
+        with self._lock:
+            if self._engine is not None:
+                self._cuda.activate()
+                self._forget_executions()
+                self._engine = None
+                self._cuda.close()
+
+    def _execution(self, engine: "trt.ICudaEngine", profile: int, shape: Shape) -> Execution:
+        """Return the context of a profile, or of a shape in it where launches are recorded."""
+        key = (profile, shape)
+        execution = self._executions.pop(key, None)
+        if execution is None:
+            if len(self._executions) >= MAX_RECORDED:
+                self._executions.pop(next(iter(self._executions))).close()
+            execution = Execution(engine, profile, self._cuda, self._scratch, self._messages)
+        self._executions[key] = execution
+        return execution
+
+    def _forget_executions(self) -> None:
+        while self._executions:
+            self._executions.popitem()[1].close()
+        self._scratch.free()
+
+    def __enter__(self) -> "TensorRtBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _profiles(engine: "trt.ICudaEngine", contract: Contract) -> tuple[Profile, ...]:
+    """Return the engine's own profiles, once its tensors are seen to be the contract's."""
+    import tensorrt as trt
+
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    if set(names) != {*contract.inputs, *contract.outputs}:
+        raise InputError(
+            f"the engine has the tensors {', '.join(names)}, the contract beside it names "
+            f"{', '.join((*contract.inputs, *contract.outputs))}: build it again"
+        )
+    on_host = [n for n in names if engine.get_tensor_location(n) != trt.TensorLocation.DEVICE]
+    if on_host:
+        raise BackendError(f"TensorRT wants {', '.join(on_host)} in host memory, which is not done")
+    profiles = []
+    for index in range(engine.num_optimization_profiles):
+        low, best, high = engine.get_tensor_profile_shape("features", index)
+        profiles.append(Profile((low[0], best[0], high[0]), (low[1], best[1], high[1])))
+    return tuple(profiles)
+
+
+def _pad(feeds: Arrays, length: int) -> npt.NDArray[np.float32]:
+    features = feeds["features"]
+    batch, own, channels = features.shape
+    padded = np.zeros((batch, length, channels), np.float32)
+    padded[:, :own] = features
+    return padded

@@ -1,0 +1,269 @@
+"""Engines on disk: a raw .engine (trtexec loads it) with a JSON beside it that says what it is."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends.device import Device, Gpu, gpus
+from co2net_runtime.backends.trt.api import load_tensorrt
+from co2net_runtime.backends.trt.build import Built, build_engine
+from co2net_runtime.backends.trt.profiles import TensorRtOptions
+from co2net_runtime.errors import BackendError, Co2netError, InputError
+from co2net_runtime.files.atomic import atomic_path, sha256, write_text
+from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
+from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What an engine file is, as its sidecar says.
+
+    onnx_sha256, engine_sha256: of the files. tensorrt, gpu, compute_capability: where it was
+    built. profiles: as `Profile` writes them. contract: of the ONNX file; its precision is the
+    engine's, since it is strongly typed. tf32: whether fp32 multiplications may be rounded.
+    build_s: how long it took. co2net: the version that built it.
+    """
+
+    onnx_sha256: str
+    engine_sha256: str
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    profiles: tuple[str, ...]
+    tf32: bool
+    hardware_compatible: bool
+    version_compatible: bool
+    dla_core: int | None
+    workspace_mib: int | None
+    contract: Contract
+    build_s: float
+    co2net: str = VERSION
+
+    def to_json(self) -> str:
+        """Return the text of the sidecar."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an engine shall run: the GPU and the installed TensorRT."""
+
+    gpu: Gpu
+    tensorrt: str
+
+
+def here(device: Device) -> Target:
+    """Return one of this machine's GPUs, with the TensorRT that is installed.
+
+    Raises MissingDependencyError or BackendError without TensorRT.
+    """
+    return Target(gpus()[device.index], str(load_tensorrt().__version__))
+
+
+def sidecar(path: Path) -> Path:
+    """Return the path of the JSON beside an engine."""
+    return path.with_name(path.name + ".json")
+
+
+def read_engine(path: Path, target: Target) -> tuple[bytes, EngineRecord]:
+    """Return an engine and its record.
+
+    Raises InputError if a file is missing or damaged, or the two do not belong together,
+    BackendError if the engine is of another GPU or TensorRT.
+    """
+    record = _read_record(path)
+    engine = path.read_bytes()
+    if hashlib.sha256(engine).hexdigest() != record.engine_sha256:
+        raise InputError(f"{path}: truncated or changed since it was built")
+    if reason := _unfit(record, target):
+        raise BackendError(f"{path}: {reason}")
+    return engine, record
+
+
+def write_engine(path: Path, engine: bytes, record: EngineRecord) -> None:
+    """Write an engine and its sidecar, each atomically.
+
+    Raises InputError or OSError if the folder cannot be written or is full.
+    """
+    # a crash in between leaves a sidecar whose hash does not fit: it is noticed
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(engine)
+    write_text(sidecar(path), record.to_json())
+
+
+def cached_engine(
+    onnx: str | os.PathLike[str], options: TensorRtOptions, target: Target, *, tf32: bool = False
+) -> tuple[bytes, EngineRecord]:
+    """Return the engine of an ONNX file from the cache folder; build it if there is none that fits.
+
+    Where no profiles are asked for, one that was built with others serves, too. Of several
+    processes one builds and the others wait for it. A cache folder that cannot be written costs
+    the build at each start, with a warning.
+
+    Raises InputError if the ONNX file is damaged, BackendError if TensorRT refuses it.
+    """
+    onnx_sha256 = sha256(onnx)
+    path = engine_path(onnx, onnx_sha256, options, target, tf32=tf32)
+    if problem := unusable(path.parent):
+        logger.warning("%s: %s: the engine is built again at each start", path.parent, problem)
+        return new_engine(onnx, options, target, tf32=tf32)
+    with locked(path.with_suffix(".lock")):
+        # "NAME-GPU-KEY-PROFILES.engine"
+        others = path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.engine")
+        for candidate in (path, *(others if options.profiles is None else ())):
+            found = _read_if_fit(candidate, target, onnx_sha256)
+            if found is not None:
+                return found
+        engine, record = new_engine(onnx, options, target, tf32=tf32)
+        if record.onnx_sha256 != onnx_sha256:
+            raise InputError(f"{onnx}: replaced while its engine was built: start again")
+        try:
+            write_engine(path, engine, record)
+        except (OSError, InputError) as error:
+            logger.warning("%s: the engine is built again at each start", error)
+        return engine, record
+
+
+def _read_if_fit(path: Path, target: Target, onnx_sha256: str) -> tuple[bytes, EngineRecord] | None:
+    """Return an engine of the cache, None where it is missing, damaged or of another kind."""
+    if not path.exists():
+        return None
+    try:
+        engine, record = read_engine(path, target)
+    except Co2netError as error:
+        logger.warning("%s: building it again", error)
+        return None
+    if record.onnx_sha256 != onnx_sha256:
+        logger.warning("%s: built from another model file: building it again", path)
+        return None
+    return engine, record
+
+
+def engine_path(
+    onnx: str | os.PathLike[str],
+    onnx_sha256: str,
+    options: TensorRtOptions,
+    target: Target,
+    *,
+    tf32: bool = False,
+) -> Path:
+    """Return where the cache keeps the engine for this model, GPU and these build options."""
+    wanted = _build_options(options, tf32=tf32)
+    profiles = " ".join(wanted.pop("profiles"))
+    key = _digest(f"{onnx_sha256} {sorted(wanted.items())}")
+    name = f"{slug(Path(onnx).stem)}-{slug(target.gpu.name)}-{key}-{_digest(profiles)}.engine"
+    return cache_folder(options.cache) / "tensorrt" / name
+
+
+def new_engine(
+    onnx: str | os.PathLike[str], options: TensorRtOptions, target: Target, *, tf32: bool = False
+) -> tuple[bytes, EngineRecord]:
+    """Build an engine, with and for the timing cache of this GPU and TensorRT.
+
+    Raises InputError if the ONNX file is damaged or replaced meanwhile, BackendError if TensorRT
+    refuses it.
+    """
+    contract = read_contract(onnx)
+    name = f"timing-{slug(target.gpu.name)}-{target.tensorrt}.cache"
+    timing = cache_folder(options.cache) / "tensorrt" / name
+    logger.info("building the TensorRT engine of %s for %s ...", onnx, target.gpu.name)
+    start = time.perf_counter()
+    onnx_sha256 = sha256(onnx)
+    known = timing.read_bytes() if timing.is_file() else b""
+    built = build_engine(onnx, contract, options, tf32=tf32, timing_cache=known)
+    elapsed = time.perf_counter() - start
+    if sha256(onnx) != onnx_sha256:
+        raise InputError(f"{onnx}: replaced while its engine was built: start again")
+    logger.info("built in %.0f s, %.1f MB", elapsed, len(built.engine) / 1e6)
+    _keep_timing(timing, built)
+    record = EngineRecord(
+        onnx_sha256=onnx_sha256,
+        engine_sha256=hashlib.sha256(built.engine).hexdigest(),
+        tensorrt=target.tensorrt,
+        gpu=target.gpu.name,
+        compute_capability=target.gpu.compute_capability,
+        contract=contract,
+        build_s=round(elapsed, 1),
+        **_build_options(options, tf32=tf32),
+    )
+    return built.engine, record
+
+
+def _build_options(options: TensorRtOptions, *, tf32: bool) -> dict[str, Any]:
+    """Return what makes engines different, in the record's words."""
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    profiles = tuple(str(profile) for profile in options.to_build)
+    for name in ("cuda_graphs", "cache"):
+        del given[name]
+    return {**given, "profiles": profiles, "tf32": tf32}
+
+
+def _keep_timing(path: Path, built: Built) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(built.timing_cache)
+    except (OSError, InputError) as error:
+        logger.info("the timing cache is not kept: %s", error)
+
+
+def _read_record(path: Path) -> EngineRecord:
+    beside = sidecar(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        mapping = json.loads(beside.read_text(encoding="utf-8"))
+        version = mapping.pop("schema_version")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: an engine without {beside.name}, which says what it is: build it with "
+            "co2net-engine"
+        ) from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine") from error
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{beside}: schema version {version}, this program reads {SCHEMA_VERSION}: build the "
+            "engine again with co2net-engine"
+        )
+    return from_mapping(EngineRecord, mapping, str(beside))
+
+
+def _unfit(record: EngineRecord, target: Target) -> str:
+    """Return why the engine does not run on the target, "" if it does."""
+    built, here = _numbers(record.tensorrt), _numbers(target.tensorrt)
+    later = record.version_compatible and built[:1] == here[:1] and built <= here
+    if built != here and not later:
+        return f"built by TensorRT {record.tensorrt}, here is {target.tensorrt}"
+    ampere = record.hardware_compatible and target.gpu.capability >= (8, 0)
+    same = (record.gpu, record.compute_capability) == (
+        target.gpu.name,
+        target.gpu.compute_capability,
+    )
+    if not same and not ampere:
+        return (
+            f"built on {record.gpu} (compute capability {record.compute_capability}), here is "
+            f"{target.gpu.name} ({target.gpu.compute_capability})"
+        )
+    return ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())

@@ -1,0 +1,160 @@
+"""Which shapes a TensorRT engine is tuned for, and which profile takes a batch."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.errors import BackendError, InputError
+
+SMALLEST_BUCKET = 64
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Minimum, optimum and maximum of the batch B and of the length T, in snippets.
+
+    An engine runs every shape between minimum and maximum, and is fastest at the optimum; its
+    memory is that of the maximum.
+    """
+
+    batch: tuple[int, int, int] = (1, 1, 1)
+    length: tuple[int, int, int] = (1, 256, 512)
+
+    def __post_init__(self) -> None:
+        for name, (low, best, high) in (("batch", self.batch), ("length", self.length)):
+            if not 1 <= low <= best <= high:
+                raise ValueError(f"expected 1 <= min <= opt <= max of {name}, got {self}")
+
+    @staticmethod
+    def parse(text: str) -> "Profile":
+        """Read "1x1:1x256:8x512": minimum, optimum and maximum as BxT.
+
+        Raises InputError for anything else.
+        """
+        if not re.fullmatch(r"\d+x\d+:\d+x\d+:\d+x\d+", text):
+            raise InputError(f"profile {text!r}: expected MIN:OPT:MAX, each BxT (1x1:1x256:8x512)")
+        pairs = [tuple(map(int, shape.split("x"))) for shape in text.split(":")]
+        try:
+            return Profile(*zip(*pairs, strict=True))
+        except ValueError as error:
+            raise InputError(f"profile {text!r}: {error}") from error
+
+    def __str__(self) -> str:
+        return ":".join(f"{b}x{t}" for b, t in zip(self.batch, self.length, strict=True))
+
+    def holds(self, batch: int, length: int) -> bool:
+        """Return whether the profile takes `batch` videos of T = `length`."""
+        return (
+            self.batch[0] <= batch <= self.batch[2] and self.length[0] <= length <= self.length[2]
+        )
+
+    def shapes(self, contract: Contract) -> dict[str, list[tuple[int, ...]]]:
+        """Return the minimum, optimum and maximum shape of each input of the graph."""
+        every: dict[str, list[tuple[int, ...]]] = {
+            "features": [(b, t, contract.feature_dim) for b, t in self._pairs()],
+            "lengths": [(b,) for b, _ in self._pairs()],
+            "context": [(b, contract.feature_dim) for b, _ in self._pairs()],
+        }
+        return {name: every[name] for name in contract.inputs}
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self.batch, self.length, strict=True))
+
+
+# short videos may come together; a long one fills the machine by itself. The longest is a chunk of
+# 4096 snippets (longer videos run in chunks) with its neighbours.
+DEFAULT_PROFILES = (Profile((1, 1, 8), (1, 256, 512)), Profile((1, 1, 1), (1, 1500, 4160)))
+
+
+@dataclass(frozen=True)
+class TensorRtOptions:
+    """How an engine is built and run.
+
+    profiles: shapes it takes; None for those of an engine that was built before, else
+    DEFAULT_PROFILES. cuda_graphs: pad each video to the next power of two and replay
+    the network as one recorded launch; pays where launching kernels takes longer than they do.
+    hardware_compatible: run on every GPU from Ampere on, a little slower. version_compatible:
+    run in later TensorRT of the same major version, too. dla_core: use this deep learning
+    accelerator (Jetson Orin; one profile, minimum = maximum). workspace_mib: scratch memory that
+    building and running may use; None for all. cache: folder of the engines built on the fly;
+    None for the user's cache folder.
+    """
+
+    profiles: tuple[Profile, ...] | None = None
+    cuda_graphs: bool = False
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    dla_core: int | None = None
+    workspace_mib: int | None = None
+    cache: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.profiles == ():
+            raise ValueError("expected at least one profile")
+        if self.dla_core is not None:
+            only = self.to_build[0]
+            if len(self.to_build) > 1 or len({*only.batch}) > 1 or len({*only.length}) > 1:
+                raise ValueError("a DLA runs one fixed shape: give one profile, min = opt = max")
+
+    @property
+    def to_build(self) -> tuple[Profile, ...]:
+        """The profiles that a new engine gets."""
+        return self.profiles or DEFAULT_PROFILES
+
+
+def choose(profiles: Sequence[Profile], batch: int, length: int) -> int:
+    """Return the index of the profile for `batch` videos of T = `length`.
+
+    Of those that take the shape it is the one with the smallest maximum: it is tuned the closest.
+
+    Raises BackendError if none takes it.
+    """
+    fitting = [i for i, profile in enumerate(profiles) if profile.holds(batch, length)]
+    if not fitting:
+        raise _no_profile(profiles, batch, length)
+    return min(fitting, key=lambda i: profiles[i].batch[2] * profiles[i].length[2])
+
+
+def max_batch(profiles: Sequence[Profile], length: int) -> int:
+    """Return the largest batch of videos of T = `length` that some profile takes.
+
+    Raises BackendError if none takes that length.
+    """
+    batches = [
+        profile.batch[2] for profile in profiles if profile.length[0] <= length <= profile.length[2]
+    ]
+    if not batches:
+        raise _no_profile(profiles, 1, length)
+    return max(batches)
+
+
+def bucket(length: int, longest: int) -> int:
+    """Return the length that videos of T = `length` are padded to: 64, 128, ... up to `longest`."""
+    size = SMALLEST_BUCKET
+    while size < length:
+        size *= 2
+    return min(size, longest)
+
+
+def covering(profiles: Sequence[Profile]) -> Profile:
+    """Return one profile that takes all that the others take, tuned for the first's optimum."""
+    return Profile(
+        *(
+            (
+                min(getattr(profile, axis)[0] for profile in profiles),
+                getattr(profiles[0], axis)[1],
+                max(getattr(profile, axis)[2] for profile in profiles),
+            )
+            for axis in ("batch", "length")
+        )
+    )
+
+
+def _no_profile(profiles: Sequence[Profile], batch: int, length: int) -> BackendError:
+    known = " ".join(str(profile) for profile in profiles)
+    return BackendError(
+        f"{batch} videos of T = {length} at once are beyond the engine's profiles ({known}): "
+        "build it for them with co2net-engine --profile, or give shorter videos"
+    )

@@ -1,0 +1,137 @@
+"""co2net-engine: ONNX -> TensorRT engine, ahead of time, on the machine that will run it."""
+
+import dataclasses
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends.device import Device
+from co2net_runtime.backends.selection import ENGINE_SUFFIX, choose_device, require_precision
+from co2net_runtime.backends.trt.backend import open_tensorrt
+from co2net_runtime.backends.trt.cache import (
+    EngineRecord,
+    cached_engine,
+    engine_path,
+    here,
+    new_engine,
+    write_engine,
+)
+from co2net_runtime.backends.trt.cuda import Cuda
+from co2net_runtime.backends.trt.profiles import TensorRtOptions
+from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import build_options, tensorrt_options
+from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import output_folder, sha256
+from co2net_runtime.files.cache import unusable
+from co2net_runtime.files.records import to_mapping
+
+EPILOG = """
+\b
+Examples:
+  co2net-engine model.onnx && co2net-infer model.onnx features/ --backend tensorrt
+  co2net-engine model.fp16.onnx --profile 1x1:1x256:1x1024
+  co2net-engine model.onnx --out model.engine && co2net-infer model.engine features/
+"""
+
+
+@click.command("co2net-engine", cls=console.Command, epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="FILE.engine, with FILE.engine.json beside it.  [default: the cache folder, where "
+    "co2net-infer --backend tensorrt finds it]",
+)
+@click.option("--device", default="cuda:0", show_default=True, help="The GPU to build for.")
+@build_options
+@click.option(
+    "--hardware-compatible",
+    is_flag=True,
+    help="One engine for all GPUs from Ampere on; a little slower. Needs --out.",
+)
+@click.option(
+    "--version-compatible",
+    is_flag=True,
+    help="Also run in later TensorRT of the same major version. Needs --out.",
+)
+@click.option(
+    "--dla-core",
+    type=click.IntRange(min=0),
+    help="Run on this deep learning accelerator (Jetson Orin). Needs --out, and one --profile "
+    "with MIN = OPT = MAX.",
+)
+@click.option(
+    "--workspace-mib",
+    type=click.IntRange(min=1),
+    help="Scratch memory that the engine may use. Needs --out.  [default: all there is]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+@console.quiet_option
+@console.version_option
+def main(
+    model: Path,
+    out: Path | None,
+    device: str,
+    profiles: tuple[str, ...],
+    tf32: bool,
+    cache: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **others: Any,
+) -> None:
+    """Build the TensorRT engine of MODEL, an ONNX file of co2net-export, for this machine's GPU.
+
+    It takes a minute or more. The file alone decides the precision. Prints the engine's path.
+    """
+    given = [name for name, value in others.items() if value is not None and value is not False]
+    if out is None and given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --out FILE.engine")
+    if out is not None:
+        if out.suffix != ENGINE_SUFFIX:
+            raise InputError(f"{out}: expected a name that ends in {ENGINE_SUFFIX}")
+        output_folder(out.parent)
+    console.log_to_stderr(quiet=quiet)
+    options = tensorrt_options(profiles, cache=cache, **others)
+    path, record = build_ahead(model, out, choose_device("tensorrt", device), options, tf32=tf32)
+    if as_json:
+        click.echo(json.dumps({"path": str(path), **to_mapping(record)}))
+    else:
+        click.echo(path)
+
+
+def build_ahead(
+    model: Path, out: Path | None, device: Device, options: TensorRtOptions, *, tf32: bool = False
+) -> tuple[Path, EngineRecord]:
+    """Build an engine into a file or the cache folder, run it once, and return what it is.
+
+    Raises InputError if the model or the folder cannot be used, MissingDependencyError without
+    TensorRT or cuda-python, BackendError if TensorRT refuses.
+    """
+    require_precision(read_contract(model), model, "tensorrt")
+    target = here(device)
+    with closing(Cuda(device.index)):  # selects the GPU that is built for
+        if out is None:
+            # these profiles, whatever engines there are already
+            options = dataclasses.replace(options, profiles=options.to_build)
+            path = engine_path(model, sha256(model), options, target, tf32=tf32)
+            if problem := unusable(path.parent):
+                raise InputError(f"{path.parent}: {problem}: give --cache or --out")
+            cached_engine(model, options, target, tf32=tf32)
+        else:
+            path = out
+            write_engine(path, *new_engine(model, options, target, tf32=tf32))
+    with open_tensorrt(path, device, TensorRtOptions()) as engine:
+        batch, length = engine.profiles[0].batch[0], engine.profiles[0].length[0]
+        features = np.zeros((batch, length, engine.contract.feature_dim), np.float32)
+        lengths = np.full(batch, length, np.int64)
+        feeds: dict[str, npt.NDArray[Any]] = {"features": features, "lengths": lengths}
+        for name in set(engine.contract.inputs) - set(feeds):  # the context of a chunk graph
+            feeds[name] = np.zeros((batch, engine.contract.feature_dim), np.float32)
+        engine.infer(feeds)
+        return path, engine.record

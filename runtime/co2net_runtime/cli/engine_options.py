@@ -1,0 +1,110 @@
+"""The options that choose and tune the engine, the same for every command that opens a model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from co2net_runtime.backends.selection import BACKENDS
+from co2net_runtime.backends.trt.profiles import DEFAULT_PROFILES, Profile, TensorRtOptions
+from co2net_runtime.errors import InputError
+
+Function = Callable[..., Any]
+
+_BUILD = (
+    click.option(
+        "--profile",
+        "profiles",
+        multiple=True,
+        metavar="MIN:OPT:MAX",
+        help="TensorRT: shapes that the engine takes, each as BxT (videos x snippets); may be "
+        "given several times.  [default: those of an engine that is there, else "
+        f"{' '.join(map(str, DEFAULT_PROFILES))}]",
+    ),
+    click.option(
+        "--tf32",
+        is_flag=True,
+        help="Let a GPU round the multiplications of fp32 models to 10 bits: faster, less exact.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        help="Folder of the engines built here.  [default: $CO2NET_CACHE, else ~/.cache/co2net]",
+    ),
+)
+_RUN = (
+    click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="auto",
+        show_default=True,
+        help="Engine. auto: ONNX Runtime, or TensorRT where only that is installed.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda:0, ...; for OpenVINO also gpu and npu. auto: the first GPU that the "
+        "engine is made for, else the CPU.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads of an operator on the CPU.  [default: all cores]",
+    ),
+    click.option(
+        "--no-memory-arena",
+        "memory_arena",
+        flag_value=False,
+        default=True,
+        help="ONNX Runtime: give memory back between videos; the peak is higher then.",
+    ),
+    click.option(
+        "--cuda-graphs",
+        is_flag=True,
+        help="TensorRT: pad to powers of two and replay recorded launches; pays for short videos.",
+    ),
+)
+
+
+def build_options(function: Function) -> Function:
+    """Add the options that an engine is built with."""
+    return _add(_BUILD, function)
+
+
+def run_options(function: Function) -> Function:
+    """Add all options that choose and tune the engine; `load_arguments` reads them."""
+    return _add((*_RUN, *_BUILD), function)
+
+
+def load_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Localizer.load` from the options' values."""
+    return {
+        "backend": given["backend"],
+        "device": given["device"],
+        "threads": given["threads"],
+        "memory_arena": given["memory_arena"],
+        "tf32": given["tf32"],
+        "tensorrt": tensorrt_options(
+            given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
+        ),
+    }
+
+
+def tensorrt_options(profiles: tuple[str, ...], **others: Any) -> TensorRtOptions:
+    """Return the options of TensorRT; profiles as the user wrote them.
+
+    Raises InputError for a profile or a combination that cannot be.
+    """
+    parsed = tuple(Profile.parse(text) for text in profiles) or None
+    try:
+        return TensorRtOptions(profiles=parsed, **others)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _add(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function

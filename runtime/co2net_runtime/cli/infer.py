@@ -1,0 +1,122 @@
+"""co2net-infer: features -> segments."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.output.choices import FORMATS, PICTURES
+
+EPILOG = """
+\b
+Where results go (--out, may be given several times):
+  -                  stdout (the default), in --format, JSON by default
+  predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
+  results/           a folder with a file per video, in --format, JSON by default
+JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
+the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
+
+\b
+Examples:
+  co2net-infer model.onnx video.npy
+  co2net-infer model.onnx features/ --out predictions.json --out predictions.csv --plot plots/
+  co2net-infer model.onnx features/ --out results/ --skip-existing
+  co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
+  co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
+  cat video.npy | co2net-infer model.onnx - --classes-only
+  extract-features camera | co2net-infer model.onnx --live -
+"""
+
+
+class _FilesOrStreams(console.Command):
+    """Hands over to live_cli where --live is given: streams have options of their own."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        given = [*(sys.argv[1:] if args is None else args)]
+        if "--live" not in given:
+            return super().main(given, *more, **extra)
+        from co2net_runtime.cli.live import live
+
+        given.remove("--live")
+        return live.main(given, **{**extra, "prog_name": "co2net-infer --live"})
+
+
+@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("features", nargs=-1, required=True)
+@click.option(
+    "--flow",
+    type=click.Path(path_type=Path),
+    help="Folder of the flow features, under the same file names, where FEATURES are RGB only.",
+)
+@click.option(
+    "--out",
+    "outs",
+    multiple=True,
+    default=("-",),
+    show_default="stdout",
+    help="File or folder of the results; see below.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Format on stdout and in folders; see below.",
+)
+@click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
+@click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
+@click.option("--min-score", type=float, help="Leave out what scores lower.")
+@click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Videos of similar length run together.  [default: 8 on a GPU, 1 on a CPU]",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="SNIPPETS",
+    help="Longer videos run in chunks of so many snippets through MODEL.stream.onnx, with the "
+    "same result at constant memory.  [default: 4096]",
+)
+@run_options
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Folder for a timeline picture per video."
+)
+@click.option(
+    "--plot-format",
+    type=click.Choice(PICTURES),
+    multiple=True,
+    default=("png",),
+    show_default=True,
+    help="html: a page by itself, to hover and zoom.",
+)
+@click.option(
+    "--ground-truth",
+    type=click.Path(path_type=Path),
+    help="ActivityNet-style annotation JSON, drawn into the pictures.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    expose_value=False,
+    help="Streams in place of files: see co2net-infer --live --help.",
+)
+@console.quiet_option
+@console.version_option
+def main(**given: Any) -> None:
+    """Localize actions in FEATURES with MODEL, an ONNX file of co2net-export.
+
+    FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
+    - reads one .npy from stdin. MODEL may be an engine of co2net-engine.
+    A file that cannot be used is reported, the others are still done, and the exit code is 1.
+    Ctrl-C ends after the current file and writes what there is (exit code 130).
+    """
+    # numpy and what needs it: --help answers in half the time without
+    from co2net_runtime.cli.infer_run import infer
+
+    infer(**given)

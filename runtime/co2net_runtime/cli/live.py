@@ -1,0 +1,232 @@
+"""co2net-infer --live: streams of features -> JSON lines of events while they happen."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+import click
+
+from co2net_runtime.cli import console
+from co2net_runtime.errors import InputError
+from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
+from co2net_runtime.live.pool import LiveOptions, LivePool
+from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
+from co2net_runtime.live.sources import open_source
+from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
+
+EPILOG = """
+\b
+Sources, each SOURCE or NAME=SOURCE:
+  -                   stdin: raw little-endian float32 snippets, or .npy blocks one after another
+  features.npy        a .npy file (T, D) that grows
+  folder/             a folder in which .npy files (n, D) appear, in the order of their names
+  unix:PATH           a Unix socket that a producer connects to; bytes as on stdin
+  tcp:127.0.0.1:PORT  the same on loopback
+Every line of stdout is one event. A segment comes once, when nothing can change it any more, and
+is never taken back; "rank" 0 is the best of its component and class. With --state, a restarted
+process goes on where the last one was saved: files and folders are read on from there; events
+since then may come twice.
+
+\b
+Examples:
+  extract-features camera.mp4 | co2net-infer model.onnx --live - --best
+  co2net-infer model.onnx --live door=unix:door.sock yard=tcp:127.0.0.1:9000 --state streams.npz
+  co2net-infer model.onnx --live growing.npy --end-after 5 --provisional 10
+"""
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@click.command("co2net-infer --live", cls=console.Command, epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1)
+@click.option(
+    "--streams",
+    type=click.Path(path_type=Path),
+    help="File with a NAME=SOURCE per line, besides the arguments.",
+)
+@click.option(
+    "--context",
+    type=click.Choice(CONTEXTS),
+    default=LiveOptions.context,
+    show_default=True,
+    help="What stands in for the mean of the whole video: the mean so far, an exponential mean, or "
+    "the mean of the training videos (co2net-export --live --calibration DATA).",
+)
+@click.option(
+    "--half-life", "half_life_s", type=_SECONDS, default=LiveOptions.half_life_s, show_default=True,
+    help="Seconds, of the exponential mean.",
+)  # fmt: skip
+@click.option(
+    "--prior", "prior_s", type=click.FloatRange(min=0), default=LiveOptions.prior_s,
+    show_default=True,
+    help="Seconds of stream that the mean of the training videos counts as in the others.",
+)  # fmt: skip
+@click.option(
+    "--class-window", "class_window_s", type=_SECONDS, default=LiveOptions.class_window_s,
+    show_default=True, help="Seconds that decide which classes are localized.",
+)  # fmt: skip
+@click.option(
+    "--longest", "longest_s", type=_SECONDS, default=LiveOptions.longest_s, show_default=True,
+    help="Seconds; what is longer is cut.",
+)  # fmt: skip
+@click.option(
+    "--warmup", "warmup_s", type=click.FloatRange(min=0), default=LiveOptions.warmup_s,
+    show_default=True, help="Seconds at the beginning whose segments are marked.",
+)  # fmt: skip
+@click.option(
+    "--provisional", "provisional_s", type=_SECONDS,
+    help='Also report every so many seconds what is going on ("kind": "ongoing").',
+)  # fmt: skip
+@click.option("--min-score", type=float, help="Leave out what scores lower.")
+@click.option("--best", is_flag=True, help="Of each component and class the best segment only.")
+@click.option(
+    "--tick", "tick_s", type=click.FloatRange(min=0),
+    help="Seconds; streams whose snippets arrive within it share a batch.  [default: a quarter of "
+    "a snippet for several streams, 0 for one]",
+)  # fmt: skip
+@click.option(
+    "--queue", type=click.IntRange(min=1), default=256, show_default=True,
+    help="Snippets that may wait in each stream.",
+)  # fmt: skip
+@click.option(
+    "--overflow", type=click.Choice(get_args(Overflow)), default="block", show_default=True,
+    help="When the queue is full: let the producer wait, or drop the oldest snippets; what is open "
+    "then ends, and times stay right.",
+)  # fmt: skip
+@click.option(
+    "--stall", "stall_s", type=_SECONDS, default=10.0, show_default=True,
+    help="Report a producer that is silent for so many seconds.",
+)  # fmt: skip
+@click.option(
+    "--end-after", "end_after_s", type=_SECONDS, help="End a stream after so much silence."
+)
+@click.option(
+    "--on-bad", type=click.Choice(get_args(OnBad)), default="skip", show_default=True,
+    help="Snippets with NaN or of another width: leave them out (the previous snippet stands in, "
+    "so that times stay right), or end the stream.",
+)  # fmt: skip
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="File to save the streams in and go on from."
+)
+@click.option(
+    "--state-every", "state_every_s", type=click.FloatRange(min=0), default=5.0, show_default=True,
+    help="Seconds between two saves.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@console.quiet_option
+@console.version_option
+def live(
+    model: Path,
+    sources: tuple[str, ...],
+    streams: Path | None,
+    context: ContextName,
+    half_life_s: float,
+    prior_s: float,
+    class_window_s: float,
+    longest_s: float,
+    warmup_s: float,
+    provisional_s: float | None,
+    min_score: float | None,
+    best: bool,
+    tick_s: float | None,
+    queue: int,
+    overflow: Overflow,
+    stall_s: float,
+    end_after_s: float | None,
+    on_bad: OnBad,
+    state: Path | None,
+    state_every_s: float,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Localize actions in streams while they run, with MODEL.live.onnx beside MODEL.
+
+    Ctrl-C ends in order (exit code 130); the exit code is 1 if a stream ended by an error.
+    """
+    console.log_to_stderr(quiet=quiet)
+    named = _named(sources, streams)
+    options = LiveOptions(
+        context, half_life_s, prior_s, class_window_s, longest_s, warmup_s, provisional_s
+    )
+    pool = LivePool.load(model, options, threads=threads)
+    try:
+        arrived = threading.Event()
+        feature_dim = pool.contract.feature_dim
+        queues = {
+            name: StreamQueue(open_source(source, feature_dim), queue, overflow, arrived.set)
+            for name, source in named.items()
+        }
+        streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
+        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
+        snippet_s = float(pool.contract.timing.to_seconds(1))
+        if tick_s is None:
+            tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
+        job = LiveJob(
+            pool,
+            queues,
+            JobOptions(tick_s, stall_s, end_after_s, on_bad, state, state_every_s, min_score, best),
+            write=_write,
+            note=lambda text: console.note(f"co2net-infer: {text}"),
+            arrived=arrived,
+        )
+        with _interruptible() as interrupted:
+            job.run(interrupted)
+    finally:
+        pool.close()
+    if interrupted.is_set():
+        click.get_current_context().exit(console.EXIT_INTERRUPTED)
+    if job.failed:
+        click.get_current_context().exit(console.EXIT_SOME_FAILED)
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C or SIGTERM sets; the second one ends at once."""
+    interrupted = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
+    """Return the sources by name; raises InputError for names given twice, or none."""
+    texts = [*sources]
+    if streams is not None:
+        try:
+            lines = streams.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{streams}: cannot be read: {error}") from error
+        texts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    named: dict[str, str] = {}
+    for text in texts:
+        name, equals, source = text.partition("=")
+        if not equals:
+            source, name = text, "stdin" if text == "-" else Path(text).stem
+        if not name or name in named:
+            raise InputError(f"{text}: its stream needs a name of its own: give NAME=SOURCE")
+        named[name] = source
+    if not named:
+        raise click.UsageError("no stream: give a source, as - for stdin, or --streams FILE")
+    if list(named.values()).count("-") > 1:
+        raise click.UsageError("stdin can be one stream only")
+    return named

@@ -1,0 +1,225 @@
+"""Every engine, precision and profile that this machine can run, against the CPU's results."""
+
+import statistics
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends.device import gpus
+from co2net_runtime.backends.ort.backend import load_onnxruntime
+from co2net_runtime.backends.ort.providers import CPU, CUDA, OPENVINO, TENSORRT
+from co2net_runtime.backends.selection import BackendName, require_precision
+from co2net_runtime.backends.trt.api import load_tensorrt
+from co2net_runtime.backends.trt.profiles import TensorRtOptions
+from co2net_runtime.errors import BackendError, Co2netError, MissingDependencyError
+from co2net_runtime.features import Features
+from co2net_runtime.localizer import Activations, Localizer
+
+FOLDER = Path(__file__).parent / "selftest_models"
+
+# on both sides of buckets and profiles
+LENGTHS = (1, 2, 3, 63, 64, 65, 300, 512, 513)
+TIMED_LENGTH, REPEATS = 300, 5
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a precision may be from the CPU: of |cas| relative to max(1, max |cas|).
+
+    measure: "max" or "mean" of the absolute differences (the parity ladder's).
+    """
+
+    measure: Literal["max", "mean"]
+    bound: float
+
+
+TOLERANCES = {
+    "fp32": Tolerance("max", 1e-4),
+    "fp16": Tolerance("mean", 1e-3),
+    "int8-cpu": Tolerance("mean", 1e-2),
+    "int8-trt": Tolerance("mean", 1e-2),
+}
+
+
+PROVIDERS = {"onnxruntime-openvino": OPENVINO, "onnxruntime-tensorrt": TENSORRT}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to run a model."""
+
+    backend: BackendName
+    device: str
+    cuda_graphs: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.device}{' cuda-graphs' if self.cuda_graphs else ''}"
+
+    def lacking(self) -> str:
+        """Return what the machine lacks for it, "" if nothing is known to be missing."""
+        try:
+            if self.backend == "tensorrt":
+                load_tensorrt()
+            else:
+                on_cpu = self.device == "cpu"
+                provider = PROVIDERS.get(self.backend, CPU if on_cpu else CUDA)
+                onnxruntime = load_onnxruntime()
+                if provider not in onnxruntime.get_available_providers():
+                    return f"the installed onnxruntime has no {provider}"
+        except MissingDependencyError as error:
+            return str(error)
+        except BackendError:
+            return ""  # there, and broken: running it says how
+        if self.device.startswith("cuda") and not gpus():
+            return "no NVIDIA GPU"
+        return ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one model in one setup.
+
+    status: "passed" and "failed" by the tolerance; "ran" where there was nothing to compare with;
+    "not here" where the machine lacks what the setup needs. cas, attention: the measured
+    differences, over all lengths, alone and in batches. load_s: until the first result.
+    median_ms: of T = 300; for orientation, no benchmark.
+    """
+
+    model: str
+    precision: str
+    setup: str
+    status: Literal["passed", "failed", "ran", "not here"]
+    detail: str = ""
+    engine: str = ""
+    cas: float | None = None
+    attention: float | None = None
+    bound: float | None = None
+    load_s: float | None = None
+    median_ms: float | None = None
+
+
+def setups() -> list[Setup]:
+    """Return all ways; those that need a GPU for each that is there, or the first."""
+    devices = [f"cuda:{gpu.index}" for gpu in gpus()] or ["cuda:0"]
+    return [
+        Setup("onnxruntime", "cpu"),
+        Setup("onnxruntime-openvino", "cpu"),
+        *(Setup("onnxruntime", device) for device in devices),
+        *(Setup("onnxruntime-tensorrt", device) for device in devices),
+        *(Setup("tensorrt", device) for device in devices),
+        *(Setup("tensorrt", device, cuda_graphs=True) for device in devices),
+    ]
+
+
+def synthetic_features(length: int, channels: int) -> Features:
+    """Return features (length, channels) float32, non-negative as I3D's are, the same everywhere.
+
+    numpy promises that RandomState's numbers stay what they are.
+    """
+    values = np.random.RandomState(length).standard_normal((length, channels))  # see above
+    return np.abs(values).astype(np.float32)
+
+
+def run(models: Sequence[Path] = (), *, cache: Path | None = None) -> Iterator[Result]:
+    """Yield the result of each model in each setup; without models, of those that come along.
+
+    A model's own results on the CPU are what its other setups are compared with; those of the
+    models that come along on the CPU are compared with PyTorch's.
+
+    Raises InputError if a model file cannot be read.
+    """
+    for model in models or sorted(FOLDER.glob("*.onnx")):
+        contract = read_contract(model)
+        videos = [synthetic_features(length, contract.feature_dim) for length in LENGTHS]
+        expected = None if models else _shipped_results()
+        for setup in setups():
+            try:
+                require_precision(contract, model, setup.backend)
+            except BackendError:
+                continue
+            row = Result(model.name, contract.precision, str(setup), "not here", setup.lacking())
+            if row.detail:
+                yield row
+                continue
+            try:
+                measured, found = _measure(model, setup, videos, cache)
+            except Co2netError as error:
+                yield replace(row, status="failed", detail=str(error))
+                continue
+            except Exception as error:  # on a machine that is new to us: the rest still runs
+                yield replace(row, status="failed", detail=_unforeseen(error))
+                continue
+            yield _judge(replace(row, **measured), found, expected)
+            if setup == Setup("onnxruntime", "cpu"):
+                expected = found[: len(videos)]
+
+
+def _measure(
+    model: Path, setup: Setup, videos: list[Features], cache: Path | None
+) -> tuple[dict[str, Any], list[Activations]]:
+    """Return figures, and what the network says of the videos alone, then of all in batches."""
+    start = time.perf_counter()
+    with Localizer.load(
+        model,
+        backend=setup.backend,
+        device=setup.device,
+        tensorrt=TensorRtOptions(cuda_graphs=setup.cuda_graphs, cache=cache),
+    ) as localizer:
+        found = [localizer.activations(videos[0])]
+        load_s = time.perf_counter() - start
+        found += [localizer.activations(video) for video in videos[1:]]
+        found += localizer.activations_of(videos, size=4)
+        times = []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            localizer.activations(videos[LENGTHS.index(TIMED_LENGTH)])
+            times.append(time.perf_counter() - start)
+        figures = {
+            "engine": str(localizer.engine),
+            "load_s": round(load_s, 3),
+            "median_ms": round(1000 * statistics.median(times), 3),
+        }
+        return figures, found
+
+
+def _judge(row: Result, found: list[Activations], expected: list[Activations] | None) -> Result:
+    if not all(np.isfinite(one.cas).all() and np.isfinite(one.attention).all() for one in found):
+        return replace(row, status="failed", detail="NaN or infinite outputs")
+    if expected is None:
+        return replace(row, status="ran", detail="no results of the CPU to compare with")
+    tolerance = TOLERANCES[row.precision]
+    norm = np.max if tolerance.measure == "max" else np.mean
+    cas = attention = 0.0
+    for one, other in zip(found, expected * 2, strict=True):
+        scale = max(1.0, float(np.abs(other.cas).max()))
+        cas = max(cas, float(norm(np.abs(one.cas - other.cas))) / scale)
+        attention = max(attention, float(norm(np.abs(one.attention - other.attention))))
+    passed = max(cas, attention) <= tolerance.bound
+    return replace(
+        row, status="passed" if passed else "failed", cas=cas, attention=attention,
+        bound=tolerance.bound,
+        detail="" if passed else f"the {tolerance.measure} difference is above the bound",
+    )  # fmt: skip
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return what was raised, and where in the package."""
+    package = Path(__file__).parents[1]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(package)
+    ]
+    where = f"{Path(own[-1].filename).relative_to(package)}:{own[-1].lineno}"
+    return f"{type(error).__name__} in {where}: {error}"
+
+
+def _shipped_results() -> list[Activations]:
+    with np.load(FOLDER / "expected.npz") as arrays:
+        return [Activations(arrays[f"cas_{n}"], arrays[f"attention_{n}"]) for n in LENGTHS]

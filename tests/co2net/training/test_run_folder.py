@@ -1,0 +1,49 @@
+import math
+
+import pytest
+
+from co2net.training.run_folder import RunFolder
+from co2net_runtime.errors import InputError
+
+
+def test_a_used_folder_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(InputError, match=r"--resume .*--overwrite"):
+        RunFolder(tmp_path).create()
+    RunFolder(tmp_path).create(resume=True)
+    RunFolder(tmp_path / "new" / "run").create()
+
+
+def test_there_must_be_a_run_to_resume(tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        RunFolder(tmp_path).create(resume=True)
+    with pytest.raises(InputError, match="no run to resume"):
+        RunFolder(tmp_path / "none").create(resume=True)
+
+
+def test_overwrite_deletes_a_run_and_nothing_else(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_config("a: 1\n")
+    run.log({"iteration": 1})
+    run.last.write_bytes(b"x")
+    run.tensorboard.mkdir()
+    (run.tensorboard / "events").write_bytes(b"x")
+    foreign = tmp_path / "thesis.tex"
+    foreign.write_text("years of work")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        run.create(overwrite=True)
+    assert run.last.exists()
+    foreign.unlink()
+    (tmp_path / ".last.ckpt.k3j4h5").write_bytes(b"cut short by a kill")
+    run.create(overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rewinding_drops_what_a_resumed_run_does_again(tmp_path):
+    run = RunFolder(tmp_path)
+    for iteration in range(1, 6):
+        run.log({"iteration": iteration, "total": math.nan})
+    with run.metrics.open("a") as file:
+        file.write('{"iteration": 6, "tot')
+    run.rewind(3)
+    assert run.read_metrics() == [{"iteration": i, "total": None} for i in (1, 2, 3)]

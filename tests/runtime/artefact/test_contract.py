@@ -1,0 +1,86 @@
+import dataclasses
+import json
+
+import pytest
+
+from co2net_runtime.artefact.contract import METADATA_KEY, Contract, ReceptiveField
+from co2net_runtime.errors import ContractError
+from co2net_runtime.options import DecodeOptions, SnippetTiming
+
+CONTRACT = Contract(
+    classes=("Jump", "Throw"),
+    rgb_dim=6,
+    flow_dim=10,
+    opset=20,
+    checkpoint_sha256="ab" * 32,
+    timing=SnippetTiming(8, 29.97),
+    decode=DecodeOptions(class_threshold=0.1, threshold_count=3),
+    pool_kernel=13,
+    receptive_field=ReceptiveField(8, 9),
+    precision="fp16",
+    parity={"cas": {"max_abs": 1e-7}},
+    versions={"co2net": "0.1.0"},
+)
+
+
+def change(**fields):
+    mapping = json.loads(CONTRACT.to_json())
+    mapping.update(fields)
+    return json.dumps({key: value for key, value in mapping.items() if value is not None})
+
+
+def test_round_trip_through_the_metadata():
+    metadata = {METADATA_KEY: CONTRACT.to_json(), "other": "x"}
+    assert Contract.from_metadata(metadata, "m.onnx") == CONTRACT
+    assert CONTRACT.feature_dim == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "m.onnx: its co2net contract is no JSON"),
+        ("[1]", "m.onnx: its co2net contract is no JSON object"),
+        (change(schema_version=99), "schema version 99, this program reads 1"),
+        (change(classes=[]), "the class list is empty"),
+        (change(classes=["a", "a"]), "names a class twice"),
+        (change(rgb_dim=0), "stream widths must be at least 1"),
+        (change(opset=None), "the key 'opset' is missing"),
+        (change(precision="int4"), "precision: expected one of fp32"),
+        (change(colour="blue"), "unknown key 'colour'"),
+        (change(timing={"fps": -1}), "fps must be a positive number"),
+    ],
+)
+def test_a_damaged_contract_is_refused(text, message):
+    with pytest.raises(ContractError, match=message):
+        Contract.from_json(text, "m.onnx")
+
+
+def test_a_file_without_a_contract_is_refused():
+    with pytest.raises(ContractError, match=r"other\.onnx: an ONNX file without a co2net contract"):
+        Contract.from_metadata({}, "other.onnx")
+
+
+def test_it_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONTRACT.opset = 21
+
+
+def test_seconds_and_snippets_are_inverse():
+    timing = SnippetTiming()
+    assert timing.to_seconds([0, 1, 25]).tolist() == [0.0, 0.64, 16.0]
+    assert timing.to_snippets(timing.to_seconds([3, 7])) == pytest.approx([3, 7])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"threshold_count": 0}, "threshold_count must be at least 1"),
+        ({"threshold_min": 0.9, "threshold_max": 0.1}, "threshold_min <= threshold_max"),
+        ({"nms_sigma": 0.0}, "nms_sigma must be positive"),
+        ({"outer_margin": -1.0}, "outer_margin must not be negative"),
+        ({"class_threshold": float("nan")}, "class_threshold must be finite"),
+    ],
+)
+def test_decode_options_are_checked(fields, message):
+    with pytest.raises(ValueError, match=message):
+        DecodeOptions(**fields)

@@ -1,0 +1,294 @@
+"""ONNX Runtime: the provider that was asked for runs the network, or it is an error."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from co2net_runtime.backends.device import Device
+from co2net_runtime.backends.ort import backend as ort
+from co2net_runtime.backends.ort import providers as ort_providers
+from co2net_runtime.backends.ort import trt_provider as ort_tensorrt
+from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
+from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
+from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.localizer import Localizer
+
+# the options that ONNX Runtime 1.31's TensorRT provider knows
+TRT_OPTIONS = {
+    "trt_auxiliary_streams",
+    "trt_bf16_enable",
+    "trt_build_heuristics_enable",
+    "trt_cuda_graph_enable",
+    "trt_builder_optimization_level",
+    "trt_context_memory_sharing_enable",
+    "trt_detailed_build_log",
+    "trt_dla_core",
+    "trt_dla_enable",
+    "trt_dump_ep_context_model",
+    "trt_dump_subgraphs",
+    "trt_fp16_enable",
+    "trt_engine_cache_enable",
+    "trt_engine_cache_path",
+    "trt_engine_cache_prefix",
+    "trt_engine_hw_compatible",
+    "trt_int8_enable",
+    "trt_max_workspace_size",
+    "trt_profile_max_shapes",
+    "trt_profile_min_shapes",
+    "trt_profile_opt_shapes",
+    "trt_timing_cache_enable",
+    "trt_timing_cache_path",
+    "device_id",
+}
+
+
+@pytest.fixture
+def feeds(videos):
+    batch = np.stack([np.pad(v, ((0, 9 - len(v)), (0, 0))) for v in videos(9, 4)])
+    return {"features": batch, "lengths": np.array([9, 4])}
+
+
+def test_says_what_runs(tiny_path):
+    with OnnxRuntimeBackend(tiny_path) as backend:
+        assert str(backend.info).endswith("CPUExecutionProvider, fp32 on cpu")
+        assert backend.max_batch(10_000) is None
+
+
+def test_bound_memory_gives_the_same(tiny_path, feeds):
+    """The way of GPUs, on the CPU's memory."""
+    plain = OnnxRuntimeBackend(tiny_path)
+    cpu = Device("cpu")
+    bound = OnnxRuntimeBackend(
+        tiny_path, ort_providers.Provider(ort_providers.CPU, cpu, ((ort_providers.CPU, {}),), True)
+    )
+    expected, found = plain.infer(feeds), bound.infer(feeds)
+    assert set(found) == {"cas", "attention"}
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-6)
+
+
+def test_options_reach_the_session(tiny_path, feeds):
+    backend = OnnxRuntimeBackend(tiny_path, threads=1, spinning=True, memory_arena=False)
+    options = backend._session.get_session_options()
+    assert options.intra_op_num_threads == 1
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert not options.enable_cpu_mem_arena
+    edge = OnnxRuntimeBackend(tiny_path)._session.get_session_options()
+    assert edge.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert edge.enable_cpu_mem_arena
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"device": "cuda:0"}, "CUDAExecutionProvider was asked for, but this onnxruntime"),
+        ({"backend": "onnxruntime-openvino"}, r"OpenVINOExecutionProvider.*co2net\[openvino\]"),
+        ({"backend": "onnxruntime-tensorrt"}, r"TensorrtExecutionProvider.*co2net\[gpu\]"),
+    ],
+)
+def test_a_provider_that_is_not_in_the_wheel(box, tiny_path, options, text):
+    import onnxruntime
+
+    name = text.partition(" ")[0].partition(".")[0]
+    if any(name.startswith(p) for p in onnxruntime.get_available_providers()):
+        pytest.skip("this onnxruntime has it")
+    with pytest.raises(BackendError, match=text):
+        Localizer.load(tiny_path, **options)
+
+
+class Session:
+    """A session whose providers and places are not those that were asked for."""
+
+    def __init__(self, used, places, tmp_path):
+        self._used = used
+        self._places = places
+        self._path = tmp_path / "profile.json"
+
+    def get_providers(self):
+        return self._used
+
+    def get_inputs(self):
+        features = types.SimpleNamespace(
+            name="features", shape=["batch", "time", 16], type="tensor(float)"
+        )
+        lengths = types.SimpleNamespace(name="lengths", shape=["batch"], type="tensor(int64)")
+        return [features, lengths]
+
+    def run(self, _names, feeds):
+        assert feeds["features"].shape == (1, 1, 16)
+
+    def end_profiling(self):
+        import json
+
+        events = [
+            {"cat": "Node", "args": {"op_name": name, "provider": place}}
+            for name, place in self._places
+        ]
+        self._path.write_text(json.dumps([{"cat": "Session", "args": {}}, *events]))
+        return str(self._path)
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path, tiny_path):
+    """Open the tiny model with a provider in an onnxruntime that does as told."""
+
+    def open_(provider, used, places=()):
+        import onnxruntime
+
+        fake = types.SimpleNamespace(
+            **{
+                name: getattr(onnxruntime, name)
+                for name in ("SessionOptions", "OrtValue", "set_default_logger_severity")
+            },
+            __version__="1.99",
+            __file__=str(tmp_path / "__init__.py"),
+            get_available_providers=lambda: [provider.name],
+            InferenceSession=lambda *_, **__: Session(used, places, tmp_path),
+        )
+        monkeypatch.setattr(ort, "load_onnxruntime", lambda: fake)
+        return OnnxRuntimeBackend(tiny_path, provider)
+
+    return open_
+
+
+def test_a_provider_that_did_not_start_is_an_error(pretend):
+    """ONNX Runtime itself would go on, on the CPU."""
+    with pytest.raises(
+        BackendError, match="CUDAExecutionProvider was asked for, but did not start"
+    ):
+        pretend(ort_providers.cuda(Device("cuda")), ["CPUExecutionProvider"])
+
+
+def test_heavy_operators_elsewhere_are_an_error(pretend, box):
+    used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    places = [("FusedConv", used[1]), ("Conv", used[0]), ("Shape", used[1])]
+    with pytest.raises(BackendError, match="runs FusedConv on CPUExecutionProvider"):
+        pretend(ort_providers.cuda(Device("cuda")), used, places)
+
+
+def test_bookkeeping_elsewhere_is_fine(pretend, box):
+    used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    places = [("Conv", used[0]), ("Shape", used[1]), ("Range", used[1])]
+    backend = pretend(ort_providers.cuda(Device("cuda")), used, places)
+    assert str(backend.info) == (
+        "onnxruntime 1.99, CUDAExecutionProvider, fp32 on cuda:0 (Stand-in GPU)"
+    )
+
+
+def test_cuda_options():
+    ((name, options),) = ort_providers.cuda(Device("cuda", 1)).entries
+    assert name == "CUDAExecutionProvider"
+    assert options["device_id"] == "1"
+    assert options["use_tf32"] == "0"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert ort_providers.cuda(Device("cuda"), tf32=True).entries[0][1]["use_tf32"] == "1"
+
+
+def test_the_tensorrt_provider_takes_what_its_profile_takes(pretend, box):
+    profile = Profile((1, 1, 4), (1, 50, 90))
+    provider = ort_providers.tensorrt(Device("cuda"), {}, profile)
+    backend = pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    assert (backend.max_length, backend.max_batch(90)) == (90, 4)
+    with pytest.raises(BackendError, match="T = 91 at once are beyond the engine's profiles"):
+        backend.max_batch(91)
+
+
+def test_openvino_options():
+    ((_, options),) = ort_providers.openvino(Device("gpu", 1), threads=2).entries
+    assert options == {"device_type": "GPU.1", "precision": "ACCURACY", "num_of_threads": "2"}
+
+
+def test_tensorrt_provider_options(box, tiny_path, tmp_path):
+    options = TensorRtOptions(
+        profiles=(Profile((1, 1, 4), (1, 50, 90)), Profile((1, 1, 1), (1, 200, 400))),
+        hardware_compatible=True,
+        workspace_mib=2,
+    )
+    strings = ort_tensorrt.provider_options(tiny_path, Device("cuda"), options)
+    assert strings["trt_profile_min_shapes"] == "features:1x1x16,lengths:1"
+    assert strings["trt_profile_opt_shapes"] == "features:1x50x16,lengths:1"
+    assert strings["trt_profile_max_shapes"] == "features:4x400x16,lengths:4"
+    assert strings["trt_engine_hw_compatible"] == "1"
+    assert strings["trt_max_workspace_size"] == str(2 << 20)
+    assert "trt_fp16_enable" not in strings
+    folder = strings["trt_engine_cache_path"]
+    assert folder == strings["trt_timing_cache_path"]
+    assert folder.startswith(str(tmp_path / "cache"))
+    assert "stand-in-gpu-sm87" in folder
+    assert set(strings) <= TRT_OPTIONS
+    assert all(isinstance(value, str) for value in strings.values())
+    box.gpu_name = "Another GPU"
+    other = ort_tensorrt.provider_options(tiny_path, Device("cuda"), options)
+    assert other["trt_engine_cache_path"] != folder
+
+
+def test_tensorrt_provider_without_a_cache(box, tiny_path, tmp_path, caplog):
+    (tmp_path / "cache").touch()
+    strings = ort_tensorrt.provider_options(tiny_path, Device("cuda"), TensorRtOptions())
+    assert "trt_engine_cache_path" not in strings
+    assert "built again at each start" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cuda_graphs", "version_compatible"])
+def test_options_that_only_the_native_backend_has(box, tiny_path, name):
+    with pytest.raises(InputError, match=f"{name} needs the backend tensorrt"):
+        Localizer.load(
+            tiny_path, backend="onnxruntime-tensorrt", tensorrt=TensorRtOptions(**{name: True})
+        )
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-tensorrt"])
+def test_the_gpu_wheel_without_a_gpu_does_not_fall_back(box, tiny_path, backend, capfd):
+    """ONNX Runtime itself prints on stdout and runs on the CPU."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime is not made for GPUs")
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU")
+    with pytest.raises(BackendError, match=r"was asked for, but did not start: lib.*\.so"):
+        Localizer.load(tiny_path, backend=backend, device="cuda:0")
+    assert capfd.readouterr().out == ""
+
+
+def test_auto_takes_the_cpu_wheel_as_it_is(box, tiny_path):
+    """A GPU in the box and an onnxruntime for CPUs: the CPU, and it says so."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime is made for GPUs")
+    with Localizer.load(tiny_path) as localizer:
+        assert localizer.engine.device == "cpu"
+
+
+def test_auto_takes_the_gpu_where_the_wheel_can(box, monkeypatch):
+    from co2net_runtime.backends import selection
+
+    fake = types.SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "load_onnxruntime", lambda: fake)
+    assert selection.choose_device("onnxruntime", "auto") == Device("cuda")
+
+
+def test_an_incomplete_onnxruntime(tiny_path, monkeypatch):
+    """Two wheels share its folder; uninstalling one leaves a torso."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    with pytest.raises(BackendError, match="installed but incomplete: co2net-doctor"):
+        OnnxRuntimeBackend(tiny_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"co2net\[cpu\]"):
+        OnnxRuntimeBackend(tiny_path)
+
+
+def test_openvino_computes_the_same(tiny_path, feeds):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no OpenVINO")
+    with Localizer.load(tiny_path, backend="onnxruntime-openvino", threads=1) as localizer:
+        assert localizer.engine.provider == "OpenVINOExecutionProvider"
+        expected = OnnxRuntimeBackend(tiny_path).infer(feeds)
+        for row, length in enumerate(feeds["lengths"]):
+            found = localizer.activations(feeds["features"][row, :length])
+            np.testing.assert_allclose(found.cas, expected["cas"][row, :length], atol=1e-5)

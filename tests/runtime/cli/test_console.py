@@ -1,0 +1,93 @@
+import os
+import signal
+import time
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from co2net_runtime.cli.console import Command, Group
+from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+
+
+@click.command("tool", cls=Command)
+@click.argument("what")
+@click.option("--count", type=int)
+def tool(what, count):
+    errors = {
+        "input": InputError("a.npy: expected\nthis"),
+        "backend": BackendError("the engine refuses"),
+        "missing": MissingDependencyError("thing", "extra", "drawing"),
+        "interrupt": KeyboardInterrupt(),
+        "disk": OSError(28, "No space left on device", "out.json"),
+        "bug": ZeroDivisionError("a bug"),
+    }
+    if what in errors:
+        raise errors[what]
+    if what == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    click.echo(what)
+    click.get_current_context().exit(1 if what == "some" else 0)
+
+
+@click.group("suite", cls=Group)
+def suite():
+    pass
+
+
+suite.add_command(tool)
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "line"),
+    [
+        ("input", 2, "tool: error: a.npy: expected this\n"),
+        ("backend", 2, "tool: error: the engine refuses\n"),
+        (
+            "missing",
+            2,
+            "tool: error: drawing needs thing, which is not installed: "
+            "pip install 'co2net[extra]'\n",
+        ),
+        ("interrupt", 130, "tool: interrupted\n"),
+        # what is unfinished is removed on the way out
+        ("terminate", 130, "tool: interrupted\n"),
+        ("disk", 2, "tool: error: out.json: No space left on device\n"),
+        ("fine", 0, ""),
+        ("some", 1, ""),
+    ],
+)
+def test_one_line_and_an_exit_code(what, code, line):
+    result = CliRunner().invoke(tool, [what])
+    assert (result.exit_code, result.stderr.lstrip("\n")) == (code, line)
+
+
+def test_a_bug_keeps_its_traceback():
+    assert isinstance(CliRunner().invoke(tool, ["bug"]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "tool: error: Missing argument 'WHAT'. (see 'tool --help')\n"),
+        (
+            ["x", "--count", "many"],
+            "tool: error: Invalid value for '--count': 'many' is not a valid integer. "
+            "(see 'tool --help')\n",
+        ),
+    ],
+)
+def test_usage_errors_are_one_line_too(arguments, line):
+    result = CliRunner().invoke(tool, arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", line)
+
+
+def test_a_group_names_its_command():
+    result = CliRunner().invoke(suite, ["tool"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "suite tool: error: Missing argument 'WHAT'. (see 'suite tool --help')\n"
+    )
+    assert CliRunner().invoke(suite, ["tool", "input"]).stderr.startswith("suite: error: a.npy")
+    assert CliRunner().invoke(suite, []).exit_code == 2

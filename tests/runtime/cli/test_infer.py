@@ -1,0 +1,367 @@
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from co2net_runtime.cli import infer as infer_cli
+from co2net_runtime.detections import read_results
+from co2net_runtime.features import FeatureFile
+from co2net_runtime.output.sinks import name_formats
+
+
+@pytest.fixture
+def infer(tiny_path):
+    def run(*arguments, model=tiny_path, stdin=None):
+        # threads: the test machine is shared
+        arguments = [str(model), *map(str, arguments), "--threads", "1"]
+        return CliRunner().invoke(infer_cli.main, arguments, input=stdin)
+
+    return run
+
+
+def test_a_folder_with_broken_files_is_done_but_for_them(infer, feature_folder, tmp_path):
+    folder = feature_folder(5, 40, 17, 3)
+    np.save(folder / "wide.npy", np.ones((4, 20), np.float32))
+    (folder / "cut.npy").write_bytes((folder / "video_000.npy").read_bytes()[:150])
+    (folder / "zero.npy").touch()
+    out = tmp_path / "predictions.json"
+    done = infer(folder, "--out", out)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert list(read_results(out)) == [f"video_{index:03d}" for index in range(4)]
+    for text in (
+        "wide.npy: expected 16 channels a snippet, found shape (4, 20)",
+        "cut.npy: damaged or truncated",
+        "zero.npy: the file is empty",
+        "3 of 7 files failed",
+    ):
+        assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_results_say_what_made_them(infer, feature_folder, tiny_path):
+    done = infer(feature_folder(5), "--top-k", "2")
+    assert done.exit_code == 0
+    made_by = json.loads(done.stdout)["external_data"]
+    assert made_by["model"] == "tiny.onnx"
+    assert len(made_by["model_sha256"]) == len(made_by["checkpoint_sha256"]) == 64
+    assert made_by["engine"]["provider"] == "CPUExecutionProvider"
+    assert made_by["engine"]["device"] == "cpu"
+    assert made_by["options"]["class_threshold"] == 0.2
+    assert made_by["options"]["top_k"] == 2
+
+
+def test_every_format_holds_the_same_segments(infer, feature_folder, tmp_path):
+    folder = feature_folder(5, 40, 17)
+    outs = [tmp_path / f"all.{suffix}" for suffix in ("json", "jsonl", "csv")] + [tmp_path / "one"]
+    done = infer(folder, *(word for out in outs for word in ("--out", out)))
+    assert done.exit_code == 0
+    expected = json.loads(outs[0].read_text())["results"]
+    assert sum(map(len, expected.values())) > 10
+    lines = [json.loads(line) for line in outs[1].read_text().splitlines()]
+    assert {line["video"]: line["results"] for line in lines} == expected
+    rows = list(csv.DictReader(io.StringIO(outs[2].read_text())))
+    assert [
+        (
+            row["video"],
+            float(row["start_s"]),
+            float(row["end_s"]),
+            row["label"],
+            float(row["score"]),
+        )
+        for row in rows
+    ] == [
+        (video, *record["segment"], record["label"], record["score"])
+        for video, records in expected.items()
+        for record in records
+    ]
+    for video, records in expected.items():
+        assert json.loads((outs[3] / f"{video}.json").read_text())["results"] == {video: records}
+
+
+def test_min_score_and_top_k_leave_out_the_rest(infer, feature_folder):
+    folder = feature_folder(60)
+
+    def scores(*options):
+        records = json.loads(infer(folder, *options).stdout)["results"]["video_000"]
+        return [record["score"] for record in records]
+
+    every = scores()
+    middle = sorted(every)[len(every) // 2]
+    assert scores("--min-score", repr(middle)) == [s for s in every if s >= middle]
+    assert sorted(scores("--top-k", "3")) == sorted(every)[-3:]
+    assert len(scores("--top-k", "3", "--min-score", "1e9")) == 0
+
+
+def test_classes_only_ranks_the_classes(infer, feature_folder):
+    done = infer(feature_folder(30), "--classes-only")
+    records = json.loads(done.stdout)["results"]["video_000"]
+    assert {record["label"] for record in records} == {"Run", "Jump", "Throw"}
+    scores = [record["score"] for record in records]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < sum(scores) < 1  # the rest is background
+    assert "segment" not in records[0]
+
+
+def test_subtitles_show_the_operating_point(infer, feature_folder, tmp_path):
+    folder = feature_folder(60)
+    assert infer(folder, "--out", tmp_path / "subs", "--format", "srt").exit_code == 0
+    text = (tmp_path / "subs" / "video_000.srt").read_text()
+    shown = [float(line.split()[1]) for line in text.splitlines() if line[:1].isalpha()]
+    assert min(shown) >= 0.1 * max(shown) - 0.01
+    every = infer(folder, "--format", "srt", "--min-score", "-9").stdout
+    assert len(every) > len(text)
+
+
+def test_reads_stdin(infer, videos):
+    array = io.BytesIO()
+    np.save(array, videos(20)[0])
+    done = infer("-", stdin=array.getvalue())
+    assert done.exit_code == 0
+    assert list(json.loads(done.stdout)["results"]) == ["stdin"]
+    done = infer("-", stdin=array.getvalue()[:500])
+    assert done.exit_code == 2
+    assert "stdin: damaged or truncated" in done.stderr
+
+
+@pytest.mark.parametrize("out", ["all.json", "all.jsonl", "all.csv", "each"])
+def test_skip_existing_goes_on_where_a_run_stopped(
+    infer, feature_folder, tmp_path, out, monkeypatch
+):
+    folder = feature_folder(5, 40, 17, 30)
+    whole, out = tmp_path / f"whole_{out}", tmp_path / out
+    infer(folder, "--out", whole)
+    infer(folder / "video_001.npy", folder / "video_003.npy", "--out", out)
+    read = []
+
+    def reading(self, feature_dim=None, original=FeatureFile.read):
+        read.append(self.video)
+        return original(self, feature_dim)
+
+    monkeypatch.setattr(FeatureFile, "read", reading)
+    done = infer(folder, "--out", out, "--skip-existing")
+    assert done.exit_code == 0
+    assert sorted(read) == ["video_000", "video_002"]
+    assert "2 already there" in done.stderr
+    assert results_of(out) == results_of(whole)
+    again = infer(folder, "--out", out, "--skip-existing")
+    assert again.exit_code == 0
+    assert "0 videos, 0 segments; 4 already there" in again.stderr
+    assert results_of(out) == results_of(whole)
+
+
+def results_of(out):
+    if out.is_dir():
+        parts = [json.loads(file.read_text())["results"] for file in out.iterdir()]
+        return {video: records for part in parts for video, records in part.items()}
+    if out.suffix == ".jsonl":
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        return {line["video"]: line["results"] for line in lines}
+    if out.suffix == ".csv":
+        return sorted(out.read_text().splitlines())
+    return json.loads(out.read_text())["results"]
+
+
+def test_json_lines_survive_a_power_cut(infer, feature_folder, tmp_path):
+    folder, out = feature_folder(5, 40), tmp_path / "all.jsonl"
+    infer(folder, "--out", out)
+    whole = out.read_bytes()
+    first_line = whole.index(b"\n") + 1
+    out.write_bytes(whole[: first_line + 100])
+    assert infer(folder, "--out", out, "--skip-existing").exit_code == 0
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("out", ["all.json", "all.jsonl", "each"])
+def test_skip_existing_refuses_results_made_otherwise(infer, feature_folder, tmp_path, out):
+    folder, out = feature_folder(5), tmp_path / out
+    infer(folder, "--out", out)
+    done = infer(folder, "--out", out, "--skip-existing", "--top-k", "1")
+    assert done.exit_code == 2
+    assert "made with another options" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.jsonl", "all.csv"])
+def test_skip_existing_refuses_a_damaged_file(infer, feature_folder, tmp_path, name):
+    out = tmp_path / name
+    out.write_text("nothing of ours\n")
+    done = infer(feature_folder(5), "--out", out, "--skip-existing")
+    assert done.exit_code == 2
+    assert "of an earlier run" in done.stderr
+    assert out.read_text() == "nothing of ours\n"
+
+
+def test_nothing_usable_leaves_no_file(infer, tmp_path):
+    (tmp_path / "bad.npy").touch()
+    out = tmp_path / "out.json"
+    done = infer(tmp_path / "bad.npy", "--out", out, "--out", tmp_path / "out.jsonl")
+    assert done.exit_code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.npy"]
+
+
+def test_an_earlier_file_stays_until_the_new_one_is_whole(infer, tmp_path):
+    (tmp_path / "bad.npy").touch()
+    out = tmp_path / "out.json"
+    out.write_text("earlier")
+    assert infer(tmp_path / "bad.npy", "--out", out).exit_code == 2
+    assert out.read_text() == "earlier"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--out", "x.txt"], "expected a folder, or a file named *.json"),
+        (["--out", "x.json", "--format", "csv"], "--format csv does not fit --out x.json"),
+        (["--out", "x.json", "--out", "x.json"], "names the same place twice"),
+        (["--skip-existing"], "--skip-existing needs results that can be gone on with"),
+        (["--out", "x.srt", "--skip-existing"], "--skip-existing needs"),
+        (["--out", "x.srt"], "subtitles are one file per video, and there are 2"),
+        (["--classes-only", "--format", "srt"], "no times to make subtitles of"),
+        (["--ground-truth", "x.json"], "give --plot DIR"),
+        (["--profile", "3"], "expected MIN:OPT:MAX"),
+        (["--profile", "1x9:1x8:1x9"], "1 <= min <= opt <= max"),
+        (["--backend", "tensorrt", "--device", "cpu"], "runs on cuda, not on cpu"),
+        (["--formt", "csv"], "--format"),
+    ],
+)
+def test_usage_errors_are_one_line(infer, feature_folder, options, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = infer(feature_folder(5, 3), *options)
+    assert done.exit_code == 2
+    assert text in done.stderr
+    assert done.stderr.count("\n") <= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+
+
+def test_formats_come_from_names(tmp_path):
+    outs = ["-", f"{tmp_path}", "a.json", "b.CSV", "c.txt", "new/"]
+    assert name_formats(outs, "srt") == ["srt", "srt", "json", "csv", "srt", "srt"]
+    assert name_formats(["-", "x.jsonl"], None) == ["json", "jsonl"]
+
+
+def test_ctrl_c_finishes_the_file_and_writes_what_is_there(
+    infer, feature_folder, tmp_path, monkeypatch
+):
+    folder, out = feature_folder(*[5] * 10), tmp_path / "out.json"
+    # what the process inherited: a test run in the background ignores SIGINT
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, feature_dim=None, original=FeatureFile.read):
+        if self.video == "video_003":
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, feature_dim)
+
+    monkeypatch.setattr(FeatureFile, "read", interrupted)
+    done = infer(folder, "--out", out)
+    monkeypatch.undo()
+    assert done.exit_code == 130
+    assert "finishing the current file" in done.stderr
+    assert "interrupted" in done.stderr
+    found = json.loads(out.read_text())["results"]
+    assert 1 <= len(found) < 10
+    assert signal.getsignal(signal.SIGINT) is before
+    done = infer(folder, "--out", out, "--skip-existing")
+    assert done.exit_code == 0
+    assert len(json.loads(out.read_text())["results"]) == 10
+
+
+def test_a_test_set_with_broken_files_is_gone_on_with(infer, feature_folder, tmp_path, monkeypatch):
+    """As many videos as THUMOS14 has to test on, three of them broken, stopped on the way."""
+    folder, out = feature_folder(*[4] * 209), tmp_path / "predictions.json"
+    (folder / "empty.npy").touch()
+    (folder / "text.npy").write_text("no features")
+    np.save(folder / "wide.npy", np.ones((4, 20), np.float32))
+
+    def interrupted(self, feature_dim=None, original=FeatureFile.read):
+        if self.video == "video_100":
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, feature_dim)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureFile, "read", interrupted)
+        assert infer(folder, "--out", out, "--quiet").exit_code == 130
+    stopped_at = len(read_results(out))
+    assert 95 <= stopped_at <= 105
+    done = infer(folder, "--out", out, "--skip-existing")
+    assert done.exit_code == 1
+    assert f"{209 - stopped_at} videos" in done.stderr
+    assert f"{stopped_at} already there" in done.stderr
+    assert "3 of 212 files failed" in done.stderr
+    assert done.stderr.count("co2net-infer: error:") == 3
+    assert len(read_results(out)) == 209
+
+
+# co2net-infer that stops while it reads the fourth file, until it is told to go on
+GATED = """
+import sys
+from co2net_runtime.features import FeatureFile
+from co2net_runtime.cli.infer import main
+
+def read(self, feature_dim=None, original=FeatureFile.read):
+    if self.video == "video_003":
+        print("at the gate", file=sys.stderr, flush=True)
+        sys.stdin.readline()
+    return original(self, feature_dim)
+
+FeatureFile.read = read
+main()
+"""
+
+
+def read_until(text, stream):
+    said = []
+    for line in stream:
+        said.append(line)
+        if text in line:
+            return
+    pytest.fail("".join(said))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_from_outside(feature_folder, tmp_path, tiny_path, number):
+    folder, out = feature_folder(*[3] * 10), tmp_path / "out.jsonl"
+    command = [sys.executable, "-c", GATED, str(tiny_path), str(folder), "--out", str(out)]
+    # each step waits for what the other side says: no clock decides
+    with subprocess.Popen(
+        [*command, "--threads", "1"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        read_until("at the gate", process.stderr)
+        process.send_signal(number)
+        read_until("finishing the current file", process.stderr)
+        _, rest = process.communicate("go on\n")
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    lines = out.read_text().splitlines()
+    assert 1 <= len(lines) <= 4
+    assert all(json.loads(line)["video"] for line in lines)
+    assert f"interrupted: {10 - len(lines)} files are left" in rest
+
+
+def test_draws_pictures_of_what_is_chosen(infer, feature_folder, tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures need the plot extra")
+    folder = feature_folder(30)
+    truth = {"database": {"video_000": {"annotations": [{"label": "Run", "segment": ["2", 4.5]}]}}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    plots = tmp_path / "plots"
+    done = infer(
+        folder, "--plot", plots, "--plot-format", "png", "--plot-format", "svg",
+        "--ground-truth", tmp_path / "truth.json", "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    assert (plots / "video_000.png").read_bytes().startswith(b"\x89PNG")
+    svg = (plots / "video_000.svg").read_text()
+    assert ">truth<" in svg
+    assert ">Run<" in svg
+    again = tmp_path / "again"
+    infer(
+        folder, "--plot", again, "--plot-format", "svg", "--ground-truth", tmp_path / "truth.json"
+    )
+    assert (again / "video_000.svg").read_text() == svg
