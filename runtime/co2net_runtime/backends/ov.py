@@ -1,16 +1,15 @@
 """OpenVINO, on a CPU or an Intel GPU, without ONNX Runtime."""
 
+import functools
 import logging
 import os
 import threading
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
 
-from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends import Arrays, EngineInfo, run_failed
+from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.device import Device
 from co2net_runtime.errors import BackendError, MissingDependencyError
 from co2net_runtime.files.atomic import sha256
@@ -22,49 +21,44 @@ logger = logging.getLogger(__name__)
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Generic[AnyContract]):
     """An ONNX file opened in OpenVINO. `infer` may be called from several threads."""
 
     def __init__(
         self,
         path: str | os.PathLike[str],
+        contract: AnyContract,
         device: Device,
-        *,
-        threads: int | None = None,
-        bf16: bool = False,
-        cache: str | os.PathLike[str] | None = None,
+        options: EngineOptions,
     ) -> None:
         """Compile the file.
 
         Args:
-            path: an ONNX file of co2net-export.
+            path: An ONNX file.
+            contract: What the file says of itself.
             device: "cpu", or "gpu" for Intel's.
-            threads: threads of the CPU; None takes all cores.
-            bf16: let the CPU round what it multiplies to 8 bits.
-            cache: folder of compiled models, by default the project's cache folder.
+            options: How to run it; `threads`, `bf16` and the cache folder matter here.
 
         Raises:
-            InputError: the file is missing or damaged.
-            ContractError: it is not an artefact of this project.
             MissingDependencyError: openvino is not installed.
             BackendError: OpenVINO refuses the model, or the device lacks what was asked for.
         """
-        self._contract = read_contract(path)
+        self._contract = contract
         openvino = load_openvino()
-        core = openvino.Core()
+        core = _core()
         name = _device_name(device)
         _require_device(core, name, device)
-        if bf16 and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
+        if options.bf16 and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
             raise BackendError(f"this {_full_name(core, name)} does not compute in bfloat16")
         config: dict[str, Any] = {
             # its default is whatever is fastest: bfloat16 on some CPUs, float16 on GPUs
-            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-            "EXECUTION_MODE_HINT": "PERFORMANCE" if bf16 else "ACCURACY",
+            "INFERENCE_PRECISION_HINT": "bf16" if options.bf16 else "f32",
+            "EXECUTION_MODE_HINT": "PERFORMANCE" if options.bf16 else "ACCURACY",
             "PERFORMANCE_HINT": "LATENCY",
-            **_cache_config(path, cache),
+            **_cache_config(path, options.tensorrt.cache),
         }
-        if device.kind == "cpu" and threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
+        if device.kind == "cpu" and options.threads is not None:
+            config["INFERENCE_NUM_THREADS"] = options.threads
         try:
             self._model: Any = core.compile_model(os.fspath(path), name, config)
         except RuntimeError as error:
@@ -81,7 +75,7 @@ class OpenVinoBackend:
         )
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> AnyContract:
         """What the model says of itself."""
         return self._contract
 
@@ -127,7 +121,7 @@ class OpenVinoBackend:
         self._model = None
         self._local = threading.local()
 
-    def __enter__(self) -> "OpenVinoBackend":
+    def __enter__(self) -> "OpenVinoBackend[AnyContract]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,6 +135,17 @@ def load_openvino() -> Any:
     except ImportError as error:
         raise MissingDependencyError("openvino", "openvino", "the backend openvino") from error
     return openvino
+
+
+@functools.cache
+def _core() -> Any:
+    """Return the process's OpenVINO core.
+
+    One for all models: each core's CPU plugin installs a signal stack of its own, and of several
+    that come and go the last one leaves a freed stack behind (seen with 2026.4): the next signal,
+    a Ctrl-C for one, then ends the process with a segmentation fault.
+    """
+    return load_openvino().Core()
 
 
 def _cache_config(
