@@ -98,14 +98,12 @@ def scaled(clip: npt.NDArray[Any], scaling: Scaling) -> Clip:
 
 def _open(file: Path, contract: BackboneContract) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except OSError as error:
         raise InputError(f"{file}: cannot read the file: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
         raise InputError(f"{file}: expected a .npy file of clips: {error}") from error
     expected: Sequence[int] = contract.clip_shape
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{file}: expected a .npy file of clips, found an archive")
     if array.ndim != 5 or array.shape[1:] != tuple(expected):
         raise InputError(
             f"{file}: expected clips (N, {', '.join(map(str, expected))}), found {array.shape}"
