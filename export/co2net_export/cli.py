@@ -244,7 +244,7 @@ def _exporter(
         checkpoint_sha256=sha256(path),
         opset=opset,
         dataset=dataset,
-        material=material,
+        split=material,
         quiet=quiet,
     )
 

@@ -31,7 +31,7 @@ def exporter(tiny, data):
         tiny.tiny_checkpoint(),
         checkpoint_sha256="ab" * 32,
         dataset=dataset,
-        material=choose(dataset),
+        split=choose(dataset),
         quiet=True,
     )
 

@@ -26,7 +26,7 @@ Optimize = Literal["none", "cpu"]
 PREFIX = "winograd/"
 
 
-def optimise_for_cpu(
+def optimize_for_cpu(
     model: onnx.ModelProto, config: ModelConfig, *, min_rows: int = MIN_ROWS
 ) -> onnx.ModelProto:
     """Return a graph that computes what `model`, a graph of `to_onnx.convert`, computes.

@@ -42,7 +42,7 @@ def test_written_graph_holds_the_prior_and_is_fp32_only(tiny, data, tmp_path):
     dataset = open_dataset(data)
     material = choose(dataset)
     exporter = Exporter(
-        tiny.tiny_checkpoint(), checkpoint_sha256="ab" * 32, dataset=dataset, material=material,
+        tiny.tiny_checkpoint(), checkpoint_sha256="ab" * 32, dataset=dataset, split=material,
         quiet=True,
     )  # fmt: skip
     with pytest.raises(InputError, match="live streams is fp32, not fp16"):

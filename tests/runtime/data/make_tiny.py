@@ -125,7 +125,7 @@ def write_precisions(folder: Path) -> dict[str, np.ndarray]:
             tiny_checkpoint(),
             checkpoint_sha256="0" * 64,
             dataset=dataset,
-            material=choose(dataset),
+            split=choose(dataset),
             quiet=True,
         )
         # random weights have no say in what they were never trained for: their decisions are loose
