@@ -1,4 +1,4 @@
-"""Checkpoint -> ONNX artefacts with their parity: convert, lower, optimize, write, measure, name."""
+"""Checkpoint -> ONNX artefacts: convert, lower, optimize, write, compare with PyTorch, name."""
 
 import dataclasses
 import os
@@ -15,10 +15,9 @@ from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
 from co2net.data.dataset import Dataset
 from co2net.data.video import evenly
-from co2net_export.cpu.cpu_graph import Optimize, optimize_for_cpu
+from co2net_export.cpu.cpu_graph import optimize_for_cpu
 from co2net_export.graph.convert import (
     DEFAULT_OPSET,
-    GraphKind,
     convert,
     input_names,
     output_names,
@@ -35,13 +34,18 @@ from co2net_export.precision.fp16 import with_rounding
 from co2net_export.precision.options import (
     FP32,
     PRECISIONS,
-    Precision,
     PrecisionOptions,
     calibrate,
     lower,
 )
 from co2net_export.sensitivity import relaxed
-from co2net_runtime.artefact.contract import Contract, ReceptiveField
+from co2net_runtime.artefact.contract import (
+    Contract,
+    GraphKind,
+    Optimize,
+    Precision,
+    ReceptiveField,
+)
 from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import GateError, InputError
 from co2net_runtime.files.atomic import output_file
@@ -114,7 +118,7 @@ class Exporter:
         gate: Gate | None = None,
         enforce: bool = True,
         strict: bool = False,
-        streaming: bool = False,
+        chunks: bool = False,
         live: bool = False,
         optimize: Optimize = "none",
         external_data: bool = False,
@@ -132,7 +136,7 @@ class Exporter:
             gate: Bounds on the differences; None for the precision's own.
             enforce: False writes the files whatever is measured, and their contracts say so.
             strict: Do not let int8 keep further layers in float.
-            streaming: Also write the chunk graph, NAME.stream.onnx.
+            chunks: Also write the chunk graph, NAME.chunk.onnx.
             live: Also write the graph for live streams, NAME.live.onnx; fp32 only.
             optimize: "cpu" rewrites the graphs for whole videos and chunks; fp32 only.
             external_data: Put the weights into files of their own, NAME.onnx.data.
@@ -150,8 +154,8 @@ class Exporter:
         check_name(target, options.precision)
         check_form(options.precision, live=live, optimize=optimize)
         kinds: list[GraphKind] = ["whole"]
-        if streaming:
-            kinds.append("stream")
+        if chunks:
+            kinds.append("chunk")
         if live:
             kinds.append("live")
         for kind in kinds:
@@ -328,7 +332,7 @@ def check_name(path: Path, precision: Precision) -> None:
     """Raise InputError for a name that is no ONNX file's, or that tells of another precision."""
     if path.suffix != ".onnx":
         raise InputError(f"{path}: give the artefact a name that ends in .onnx")
-    for kind in ("stream", "live"):
+    for kind in ("chunk", "live"):
         if path.stem.endswith(f".{kind}"):
             raise InputError(f"{path}: NAME.{kind}.onnx is the name of NAME.onnx's {kind} graph")
     words = set(re.split(r"[^a-z0-9-]+", path.stem.lower()))

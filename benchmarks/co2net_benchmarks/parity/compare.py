@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from co2net_benchmarks.parity.margins import measure_margins
-from co2net_benchmarks.parity.reference import Specimen, Split, group_order
+from co2net_benchmarks.parity.reference import Specimen, Material, group_order
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
 from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate
@@ -21,7 +21,7 @@ def compare_artefact(
     name: str,
     path: Path,
     localizer: Localizer,
-    material: Split,
+    material: Material,
     checkpoint_sha256: str,
     *,
     quiet: bool = False,
@@ -62,7 +62,7 @@ def compare_artefact(
     )
 
 
-def _check_fits(contract: Contract, material: Split, path: Path) -> None:
+def _check_fits(contract: Contract, material: Material, path: Path) -> None:
     checkpoint = material.checkpoint
     if contract.graph != "whole":
         raise InputError(f"{path}: a chunk graph: compare the whole-video file beside it")
@@ -77,7 +77,7 @@ def _check_fits(contract: Contract, material: Split, path: Path) -> None:
 
 
 def _run(localizer: Localizer, specimen: Specimen) -> Outputs:
-    found = localizer.activations(specimen.load())
+    (found,) = localizer.network.run([specimen.load()])
     for name, values in (("cas", found.cas), ("attention", found.attention)):
         if not np.isfinite(values).all():
             raise BackendError(

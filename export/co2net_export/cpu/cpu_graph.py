@@ -7,7 +7,6 @@ by the number of snippets of the call. Ragged batches lose their padding in the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -20,8 +19,6 @@ from co2net_export.cpu.packed_rows import PackedRows
 from co2net_export.cpu.winograd import F43, Transform
 from co2net_export.graph.convert import CONTEXT_NAME
 from co2net_runtime.artefact.contract import MIN_ROWS, MIN_ROWS_NAME, OUTPUT_NAMES
-
-Optimize = Literal["none", "cpu"]
 
 PREFIX = "winograd/"
 

@@ -3,19 +3,19 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx
 
 from co2net_export.precision.calibration import METHODS, Histogram, collect
 from co2net_export.precision.fp16 import edges, to_half
 from co2net_export.precision.int8 import SCHEMES, layer_names, plan, quantize
+from co2net_runtime.artefact.contract import Precision
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features
 from co2net_runtime.files.records import nearest
 
-Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-cpu", "int8-trt")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Method = Literal["min-max", "percentile", "entropy"]
 
 # The last layers of the three heads: their outputs are the logits of cas and attention, for which 8
