@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,25 @@ def collect(
 
     Videos go one by one, unpadded: padding is no data. Raises InputError without any video.
     """
+    feeds = (
+        {"features": features[None], "lengths": np.array([len(features)])} for features in videos
+    )
+    return collect_values(model, values, feeds)
+
+
+def collect_values(
+    model: onnx.ModelProto, values: Sequence[str], feeds: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> dict[str, Histogram]:
+    """Run a graph and count what the named values hold.
+
+    Args:
+        model: The fp32 graph.
+        values: Names of float32 values.
+        feeds: The inputs of each run, by name.
+
+    Raises:
+        InputError: There are no feeds.
+    """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
     del graph.graph.output[:]
@@ -135,11 +155,10 @@ def collect(
     session = open_graph(graph)
     histograms = {name: Histogram() for name in values}
     empty = True
-    for features in videos:
+    for feed in feeds:
         empty = False
-        feeds = {"features": features[None], "lengths": np.array([len(features)])}
-        for name, output in zip(values, session.run(list(values), feeds), strict=True):
+        for name, output in zip(values, session.run(list(values), dict(feed)), strict=True):
             histograms[name].add(output)
     if empty:
-        raise InputError("the calibration data has no videos")
+        raise InputError("the calibration data is empty")
     return histograms
