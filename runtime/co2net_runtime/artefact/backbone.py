@@ -24,7 +24,7 @@ LOGITS_OUTPUT = "logits"
 UNKNOWN_WEIGHTS = "unknown"
 
 Stream = Literal["rgb", "flow"]
-FlowAlgorithm = Literal["tvl1", "dis-medium", "dis-fast", "farneback"]
+FlowAlgorithm = Literal["tvl1", "tvl1-half", "dis-medium", "dis-fast", "farneback"]
 CHANNELS: Mapping[str, int] = {"rgb": 3, "flow": 2}
 
 
