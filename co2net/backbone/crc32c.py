@@ -29,7 +29,7 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int:
     for level in range(data.size.bit_length()):
         if data.size >> level & 1:
             start = _shift(start, level)
-    return (int(_linear(data)) ^ int(start[0])) ^ ALL_ONES
+    return (_linear(data) ^ int(start[0])) ^ ALL_ONES
 
 
 def masked_crc32c(array: npt.NDArray[np.float32]) -> int:
@@ -42,7 +42,7 @@ def masked_crc32c(array: npt.NDArray[np.float32]) -> int:
     return ((crc >> 15 | crc << 17) + MASK_DELTA) & ALL_ONES
 
 
-def _linear(data: npt.NDArray[np.uint8]) -> np.uint32:
+def _linear(data: npt.NDArray[np.uint8]) -> int:
     """Return the CRC that starts at 0 and is not inverted at the end."""
     stretches = 1
     while stretches * STEPS * 4 < data.size:
@@ -57,18 +57,19 @@ def _linear(data: npt.NDArray[np.uint8]) -> np.uint32:
     while crc.size > 1:
         crc = _shift(crc[::2], level) ^ crc[1::2]
         level += 1
-    return np.uint32(crc[0])
+    return int(crc[0])
 
 
 def _shift(crc: Words, level: int) -> Words:
     """Shift CRCs over 2**level zero bytes."""
     tables = _tables(level)
-    return (
+    shifted: Words = (
         tables[0][crc & 255]
         ^ tables[1][crc >> 8 & 255]
         ^ tables[2][crc >> 16 & 255]
         ^ tables[3][crc >> 24]
     )
+    return shifted
 
 
 @cache

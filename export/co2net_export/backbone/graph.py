@@ -6,6 +6,7 @@ from its end-points, padding is an attribute of each node, and equal weights giv
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,7 @@ from co2net_runtime.artefact.backbone import CLIPS_INPUT, FEATURES_OUTPUT, LOGIT
 Sizes = tuple[int, int, int]
 
 
-def i3d_graph(
-    model: I3D, clip: Sizes, *, logits: bool = False, opset: int = 20
-) -> onnx.ModelProto:
+def i3d_graph(model: I3D, clip: Sizes, *, logits: bool = False, opset: int = 20) -> onnx.ModelProto:
     """Return the fp32 graph of an I3D network, the batch axis free.
 
     BatchNorm is folded into the convolutions. Max pooling pads with minus infinity where the
@@ -97,9 +96,12 @@ class _Writer:
         """Add a convolution with BatchNorm folded into it, and its ReLU."""
         assert isinstance(module, ConvUnit)
         conv, norm = module.conv3d, module.bn
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
         weight, bias = fuse_conv_bn_weights(
             conv.weight.double(), None,
-            norm.running_mean.double(), norm.running_var.double(), norm.eps,
+            mean.double(), variance.double(), norm.eps,
             norm.weight.double(), norm.bias.double(),
         )  # fmt: skip
         layer = f"{name}.conv3d"
@@ -134,7 +136,7 @@ class _Writer:
         inputs: Sequence[str],
         *,
         output: str | None = None,
-        **attributes: int | Sequence[int],
+        **attributes: Any,
     ) -> str:
         """Add a node that keeps its first input's sizes; return its output's name."""
         value = output or f"{name}.out"
@@ -158,9 +160,7 @@ class _Writer:
             strides=stride,
             pads=[front for front, _ in pads] + [behind for _, behind in pads],
         )
-        first, second, third = (
-            -(-size // step) for size, step in zip(sizes, stride, strict=True)
-        )
+        first, second, third = (-(-size // step) for size, step in zip(sizes, stride, strict=True))
         self._sizes[out] = (first, second, third)
         return out
 

@@ -65,9 +65,7 @@ def _feeding(model: onnx.ModelProto, layers: frozenset[str]) -> set[str]:
     return feeding
 
 
-def measure(
-    model: onnx.ModelProto, plan: Plan, clips: Iterable[Clip]
-) -> dict[str, Range]:
+def measure(model: onnx.ModelProto, plan: Plan, clips: Iterable[Clip]) -> dict[str, Range]:
     """Return the ranges of the plan's values on clips."""
     feeds = ({CLIPS_INPUT: clip[None]} for clip in clips)
     return {

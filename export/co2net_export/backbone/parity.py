@@ -31,9 +31,7 @@ class FeatureParity:
             found.append(f"lowest cosine of features {self.cosine_min:.6f} < {gate.cosine:g}")
         error = self.max_abs / self.scale
         if gate.max_abs is not None and not error <= gate.max_abs:
-            found.append(
-                f"max difference / max(1, max |features|) {error:.2g} > {gate.max_abs:g}"
-            )
+            found.append(f"max difference / max(1, max |features|) {error:.2g} > {gate.max_abs:g}")
         return tuple(found)
 
     def to_mapping(self, gate: "FeatureGate | None") -> dict[str, Any]:
@@ -73,9 +71,7 @@ def compare(pairs: Iterable[tuple[Rows, Rows]]) -> FeatureParity:
     Raises:
         ValueError: There is no pair.
     """
-    reference, artefact = (
-        np.stack(rows).astype(np.float64) for rows in zip(*pairs, strict=True)
-    )
+    reference, artefact = (np.stack(rows).astype(np.float64) for rows in zip(*pairs, strict=True))
     difference = np.abs(artefact - reference)
     norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(artefact, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

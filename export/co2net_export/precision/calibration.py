@@ -160,5 +160,5 @@ def collect_values(
         for name, output in zip(values, session.run(list(values), dict(feed)), strict=True):
             histograms[name].add(output)
     if empty:
-        raise InputError("the calibration data is empty")
+        raise InputError("the calibration data has no videos")
     return histograms

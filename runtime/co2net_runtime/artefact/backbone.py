@@ -24,6 +24,7 @@ LOGITS_OUTPUT = "logits"
 UNKNOWN_WEIGHTS = "unknown"
 
 Stream = Literal["rgb", "flow"]
+BackbonePrecision = Literal["fp32", "fp16", "int8-cpu"]
 FlowAlgorithm = Literal["tvl1", "tvl1-half", "dis-medium", "dis-fast", "farneback"]
 CHANNELS: Mapping[str, int] = {"rgb": 3, "flow": 2}
 
@@ -88,7 +89,7 @@ class BackboneContract:
     scaling: Scaling = field(default_factory=Scaling)  # levels to numbers
     flow: Flow | None = None  # of a flow backbone, None for RGB
     classes: int = 0  # width of the output logits, 0 without it
-    precision: Literal["fp32", "fp16", "int8-cpu"] = "fp32"  # what the graph computes in
+    precision: BackbonePrecision = "fp32"  # what the graph computes in
     optimize: Literal["none"] = "none"  # the processor that the graph was rewritten for
     parity: Mapping[str, Any] = field(default_factory=dict)  # differences measured at export
     versions: Mapping[str, str] = field(default_factory=dict)  # of the programs that wrote it

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from co2net_runtime.errors import Co2netError
+from co2net_runtime.errors import Co2netError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -53,6 +54,8 @@ class _OneLineErrors(click.Command):
         except (click.Abort, KeyboardInterrupt):
             click.echo(f"{name}: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except GateError as error:
+            _fail(name, str(error), EXIT_GATE)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
@@ -166,6 +169,6 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, earlier)
 
 
-def _fail(name: str, text: str) -> None:
+def _fail(name: str, text: str, code: int = EXIT_USAGE) -> NoReturn:
     click.echo(f"{name}: error: {' '.join(text.split())}", err=True)
-    sys.exit(EXIT_USAGE)
+    sys.exit(code)

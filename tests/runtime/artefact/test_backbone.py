@@ -63,7 +63,7 @@ def test_what_follows_from_it():
         ({"scaling": {"mean": [1.0, 2.0], "std": [1.0]}}, "mean has 2 values"),
         ({"scaling": {"mean": [1.0], "std": [0.0]}}, "std must be positive"),
         ({"precision": "int4"}, "expected one of fp32, fp16, int8-cpu"),
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 99}, "schema version 99"),
         ({"colour": "bgr"}, "unknown key 'colour'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
