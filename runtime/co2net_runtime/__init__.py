@@ -7,12 +7,14 @@ from co2net_runtime.version import VERSION as __version__
 if TYPE_CHECKING:
     from co2net_runtime.detections import Detections
     from co2net_runtime.localizer import Localizer
+    from co2net_runtime.video.localizer import VideoLocalizer
 
-__all__ = ["Detections", "Localizer", "__version__"]
+__all__ = ["Detections", "Localizer", "VideoLocalizer", "__version__"]
 
 _HOME = {
     "Detections": "co2net_runtime.detections",
     "Localizer": "co2net_runtime.localizer",
+    "VideoLocalizer": "co2net_runtime.video.localizer",
 }
 
 

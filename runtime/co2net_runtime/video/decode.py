@@ -178,8 +178,6 @@ class VideoReader:
                 packet = None
             if packet is not None and packet.size:
                 report.packets += 1
-                if packet.is_corrupt:
-                    report.damaged += 1
             try:
                 # None flushes what the decoder still holds
                 yield from self._stream.codec_context.decode(packet)
