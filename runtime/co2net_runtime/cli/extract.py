@@ -1,13 +1,13 @@
 """co2net-extract: videos -> feature files."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
-from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.video_options import video_options
 
 EPILOG = """
 \b
@@ -45,16 +45,7 @@ Examples:
     show_default=True,
     help="Of the values on disk.",
 )
-@click.option(
-    "--flow-algorithm",
-    type=click.Choice(get_args(FlowAlgorithm)),
-    help="How the flow is computed.  [default: as the flow backbone says]",
-)
-@click.option(
-    "--accept-mismatch",
-    is_flag=True,
-    help="Let --flow-algorithm be another than the flow backbone is made for.",
-)
+@video_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @run_options
 @console.quiet_option

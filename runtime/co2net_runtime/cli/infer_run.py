@@ -9,10 +9,17 @@ from typing import Any
 
 import click
 
+from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
+from co2net_runtime.cli.infer_video import (
+    VideoOptions,
+    extracted,
+    refuse_videos,
+    video_arguments,
+)
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, find_feature_files
 from co2net_runtime.files.atomic import begin_sha256, output_folder
@@ -39,9 +46,13 @@ def infer(
     plot_format: tuple[str, ...],
     ground_truth: Path | None,
     quiet: bool,
+    rgb: Path | None,
+    save_features: Path | None,
+    flow_algorithm: FlowAlgorithm | None,
+    accept_mismatch: bool,
     **engine: Any,
 ) -> None:
-    """Localize the actions in feature files; the arguments are the options of co2net-infer.
+    """Localize the actions in feature files or videos; the arguments are co2net-infer's options.
 
     Raises click.UsageError for options that do not go together, and what `Localizer.load`,
     `find_feature_files` and `open_sink` raise. Ends the click command with the exit code.
@@ -52,7 +63,19 @@ def infer(
     choice = Choice(min_score, top_k, classes_only)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
-    files = find_feature_files(features, flow)
+    videos = None
+    if rgb is not None:
+        videos = VideoOptions(
+            rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
+        )
+        files = video_arguments(features)
+    else:
+        if save_features is not None or flow_algorithm is not None or accept_mismatch:
+            raise click.UsageError(
+                "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
+            )
+        refuse_videos(features)
+        files = find_feature_files(features, flow)
     if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
         _require_one(files)
     with ExitStack() as stack:
@@ -67,7 +90,15 @@ def infer(
         options = dataclasses.replace(options, cpu_form=cpu_form)
         localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
-        made_by = functools.cache(lambda: describe(model, model_sha256(), localizer, choice))
+        made_with: dict[str, Any] = {}
+        if videos is not None:
+            files, extraction = stack.enter_context(
+                extracted(files, localizer, model, videos, options, quiet=quiet)
+            )
+            made_with["extraction"] = extraction.to_mapping()
+        made_by = functools.cache(
+            lambda: {**describe(model, model_sha256(), localizer, choice), **made_with}
+        )
         sinks = []
         for out, name in zip(outs, names, strict=True):
             written = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
@@ -114,7 +145,7 @@ def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
     for failure in job.failures:
         console.note(f"co2net-infer: error: {failure}")
     if not job.done and not job.skipped and not job.interrupted:
-        raise InputError(f"none of the {count} feature files could be used")
+        raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = "1 video" if job.done == 1 else f"{job.done} videos"
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,7 @@ class VideoFile(FeatureFile):
     extractor: Extractor | None = None
     folder: Path = Path()
     keep: bool = False  # take features that are there
-    on_rows: Callable[[int], None] | None = None  # called with the count of rows added
+    discard: bool = False  # the name of the file is free again once it is opened
 
     def read(self, feature_dim: int | None = None) -> Features:
         """Return the features (T, D) float32, T >= 1, all finite. Raises what extracting does."""
@@ -115,8 +115,11 @@ class VideoFile(FeatureFile):
         assert self.extractor is not None
         target = self.folder / f"{self.video}.npy"
         if not (self.keep and target.exists()):
-            write_features(self.extractor, self.path, target, on_rows=self.on_rows)
-        return (np.load(target, mmap_mode="r", allow_pickle=False),)
+            write_features(self.extractor, self.path, target)
+        rows = np.load(target, mmap_mode="r", allow_pickle=False)
+        if self.discard and os.name != "nt":
+            target.unlink()  # the disk is free when the last reader has gone
+        return (rows,)
 
     def length(self) -> int | None:
         """Return None: nobody knows before it is extracted."""
