@@ -14,12 +14,6 @@ from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
-from co2net_runtime.cli.infer_video import (
-    VideoOptions,
-    extracted,
-    refuse_videos,
-    video_arguments,
-)
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, find_feature_files
 from co2net_runtime.files.atomic import begin_sha256, output_folder
@@ -28,6 +22,7 @@ from co2net_runtime.output.choices import FormatName
 from co2net_runtime.output.formats import make_format
 from co2net_runtime.output.sinks import STDOUT, is_folder, name_formats, open_sink
 from co2net_runtime.output.timeline import Pictures
+from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
 
 
 def infer(
@@ -65,6 +60,8 @@ def infer(
     console.log_to_stderr(quiet=quiet)
     videos = None
     if rgb is not None:
+        from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
+
         videos = VideoOptions(
             rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
         )
@@ -74,7 +71,7 @@ def infer(
             raise click.UsageError(
                 "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
             )
-        refuse_videos(features)
+        _refuse_videos(features)
         files = find_feature_files(features, flow)
     if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
         _require_one(files)
@@ -92,6 +89,8 @@ def infer(
         console.note(str(localizer.engine), quiet=quiet)
         made_with: dict[str, Any] = {}
         if videos is not None:
+            from co2net_runtime.cli.infer_video import extracted
+
             files, extraction = stack.enter_context(
                 extracted(files, localizer, model, videos, options, quiet=quiet)
             )
@@ -130,6 +129,15 @@ def _check_outs(
                     "--skip-existing needs results that can be gone on with: give --out FILE.json, "
                     "FILE.jsonl, FILE.csv or a folder"
                 )
+
+
+def _refuse_videos(features: Sequence[str]) -> None:
+    for text in features:
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(
+                f"{text}: a video: give the backbones that make features of it: "
+                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
+            )
 
 
 def _require_one(files: Sequence[FeatureFile]) -> None:

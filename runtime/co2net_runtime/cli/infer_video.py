@@ -10,11 +10,10 @@ import click
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
-from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.video.extract import Extractor
-from co2net_runtime.video.files import SUFFIXES, find_videos
+from co2net_runtime.video.files import find_videos
 from co2net_runtime.video.identity import Extraction
 from co2net_runtime.video.localizer import VideoFile, check_fit, feature_folder
 
@@ -37,16 +36,6 @@ def video_arguments(arguments: Sequence[str]) -> list[FeatureFile]:
     Raises InputError if an argument names nothing, or two videos have one name.
     """
     return [FeatureFile(name, path) for name, path in find_videos(arguments).items()]
-
-
-def refuse_videos(arguments: Sequence[str]) -> None:
-    """Raise InputError if an argument is a video, for which no backbone was given."""
-    for argument in arguments:
-        if Path(argument).suffix.lower() in SUFFIXES:
-            raise InputError(
-                f"{argument}: a video: give the backbones that make features of it: "
-                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
-            )
 
 
 @contextmanager

@@ -11,3 +11,9 @@ identity   Extraction: what features were made with
 files      video files in; feature files and extraction.json out
 localizer  VideoLocalizer: from a video to segments
 """
+
+# taken from folders; a file that is named may have any suffix
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv"),
+    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
+)

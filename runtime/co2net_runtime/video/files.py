@@ -12,16 +12,12 @@ import numpy as np
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import atomic_path, output_folder
+from co2net_runtime.video import SUFFIXES
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.identity import EXTRACTION_NAME, Extraction, read_extraction
 
 logger = logging.getLogger(__name__)
 
-# taken from folders; a file that is named may have any suffix
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv"),
-    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
-)
 DtypeName = Literal["float16", "float32"]
 # bytes of a .npy file before its values; numpy reads headers of any multiple of 64
 _HEADER = 128
