@@ -117,7 +117,7 @@ class Job:
         ):
             for outcome in shown:
                 self._take(outcome)
-                if interruption.requested:
+                if interruption.is_set():
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
             outcomes.close()  # stops reading ahead
