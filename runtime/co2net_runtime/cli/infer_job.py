@@ -8,13 +8,14 @@ from typing import Any
 from co2net_runtime.cli import console
 from co2net_runtime.decoding.proposals import class_probabilities
 from co2net_runtime.detections import Detections
+from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network.pipeline import Outcome, localize_files
 from co2net_runtime.output.formats import Records
+from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
-from co2net_runtime.output.timeline import Pictures
 from co2net_runtime.version import VERSION
 
 # people look at the segments from this share of the video's best score on
@@ -121,7 +122,7 @@ class Job:
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
             outcomes.close()  # stops reading ahead
-            if self.done:
+            if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
 
@@ -130,8 +131,12 @@ class Job:
             self.failures.append(str(outcome.error))
             return
         records = self.choice.written(self._localizer, outcome)
-        for sink in self._sinks:
-            sink.add(outcome.file.video, records)
+        try:
+            for sink in self._sinks:
+                sink.add(outcome.file.video, records)
+        except InputError as error:
+            self.failures.append(str(error))
+            return
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:

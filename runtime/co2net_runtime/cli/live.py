@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +10,7 @@ import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.lock import lock
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
 from co2net_runtime.live.pool import LiveOptions, LivePool
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
@@ -156,11 +158,12 @@ def live(
     )
     if sys.stdout is None:
         raise InputError("stdout is closed, where the events go")
-    state_file = None
-    if state is not None:
-        state_file = StateFile(state, state_every_s, _note)
-    pool = LivePool.load(model, options, threads=threads)
-    try:
+    with ExitStack() as stack:
+        state_file = None
+        if state is not None:
+            state_file = StateFile(state, state_every_s, _note)
+            stack.enter_context(lock(state))
+        pool = stack.enter_context(LivePool.load(model, options, threads=threads))
         arrived = threading.Event()
         feature_dim = pool.contract.feature_dim
         queues = {
@@ -183,8 +186,6 @@ def live(
         )
         with console.finish_on_interrupt("snippets") as interrupted:
             job.run(interrupted)
-    finally:
-        pool.close()
     if interrupted.is_set():
         click.get_current_context().exit(console.EXIT_INTERRUPTED)
     if job.failed or (state_file is not None and state_file.failing):

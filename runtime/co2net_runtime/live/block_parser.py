@@ -55,8 +55,8 @@ def read_header(data: bytes | bytearray) -> Header | None:
 class BlockParser:
     """Bytes -> blocks: raw little-endian float32 snippets, or .npy blocks one after another.
 
-    The first bytes tell which. Damaged .npy blocks are left out up to the next magic string. A block
-    is judged by its header before anything is allocated for it.
+    The first bytes tell which. Damaged .npy blocks are left out up to the next magic string. A
+    block is judged by its header before anything is allocated for it.
     """
 
     def __init__(self, feature_dim: int) -> None:

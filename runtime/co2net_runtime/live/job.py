@@ -148,7 +148,7 @@ class LiveJob:
         """Return `before` and the new snippets (n, D), bad ones replaced, and whether to end."""
         with np.errstate(over="ignore"):
             new = new.astype(np.float32)
-        bad = ~(np.abs(new) <= _LARGEST).all(axis=1)  # NaN, too
+        bad = np.logical_not((np.abs(new) <= _LARGEST).all(axis=1))  # NaN, too
         if not bad.any():
             if len(new):
                 self._previous[name] = new[-1:].copy()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import atomic_path, output_folder
+from co2net_runtime.files.atomic import atomic_path, output_file
 from co2net_runtime.live.stream import StateArrays
 
 
@@ -21,9 +21,7 @@ class StateFile:
         Raises:
             InputError: It cannot.
         """
-        output_folder(path.parent)
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: not a file to save streams in")
+        output_file(path, overwrite=True)
         self.path, self._every_s, self._note = path, every_s, note
         self._tried_at = time.monotonic()
         self.failing = False  # the last save did not succeed

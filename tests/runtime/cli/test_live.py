@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -221,14 +222,13 @@ def test_a_state_that_cannot_be_saved_is_said_once_and_tried_again(tiny_path, ex
         stdin=subprocess.PIPE,
     )  # fmt: skip
     read_until(process.stderr, "outputs 1.92 s behind")
-    folder.rmdir()
+    shutil.rmtree(folder)
     process.stdin.write(features.tobytes()[:-1])
     read_until(process.stderr, "s.npz: cannot be saved")
     folder.mkdir()
     process.stdin.write(features.tobytes()[-1:])
     read_until(process.stderr, "s.npz: saved again")
-    folder.joinpath("s.npz").unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     process.send_signal(signal.SIGINT)  # what is open is written since it cannot be saved
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
@@ -279,7 +279,7 @@ def test_usage_errors(tiny_path, tmp_path):
         (["a=tcp:127.0.0.1:0"], "PORT from 1 to 65535"),
         (["a=unix:"], "expected unix:PATH"),
         (["rtsp://camera"], "rtsp://camera: "),
-        (["-", "--state", str(tmp_path)], "not a file to save streams in"),
+        (["-", "--state", str(tmp_path)], "a folder, expected the name of a file to write"),
         (["-", "--state", "/dev/null/x"], "/dev/null"),
         (["-", "--context", "prior"], "holds no mean of its training features"),
         (["-", "--streams", str(tmp_path / "none")], "none: cannot be read"),
