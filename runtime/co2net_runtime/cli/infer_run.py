@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import load_arguments
+from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, find_feature_files
@@ -75,9 +76,11 @@ def infer(
                 pictures.refuse_existing(file.video for file in files)
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
-        localizer = stack.enter_context(
-            Localizer.load(model, **load_arguments(engine), chunk=chunk)
-        )
+        options = engine_options(engine)
+        # all files, also those that --skip-existing leaves out: a resumed run rounds as the first
+        cpu_form = choose_cpu_form(file.length() for file in files)
+        options = dataclasses.replace(options, cpu_form=cpu_form)
+        localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
         made_by = functools.cache(lambda: describe(model, model_sha256(), localizer, choice))
         sinks = []

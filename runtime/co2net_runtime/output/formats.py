@@ -25,6 +25,8 @@ COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
 # these must agree with an earlier run that is continued
 _SAME = ("model_sha256", "options")
+# options that change scores in their last bits only: a run may be continued with others
+_LAST_BITS = ("threads", "cpu_form")
 # a spreadsheet takes a cell that begins like this for a formula
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -161,9 +163,17 @@ def _checked(records: Any) -> Records:
 
 
 def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    different = [name for name in _SAME if earlier.get(name) != now.get(name)]
+    different = [name for name in _SAME if _decisive(earlier, name) != _decisive(now, name)]
     if different:
         raise InputError(
             f"made with another {' and '.join(different)}: choose another --out, or pass "
             "--overwrite in place of --skip-existing"
         )
+
+
+def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
+    """Return one entry of the origin, without the options in _LAST_BITS."""
+    entry = made_by.get(name)
+    if not isinstance(entry, dict):
+        return entry
+    return {key: value for key, value in entry.items() if key not in _LAST_BITS}

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.detections import Detections
-from co2net_runtime.localizer import Activations
+from co2net_runtime.network.network import Activations
 
 
 @dataclass(frozen=True)

@@ -403,7 +403,7 @@ def test_a_killed_run_is_gone_on_with(infer, feature_folder, tmp_path, monkeypat
     folder, out, whole = feature_folder(*[30] * 6), tmp_path / f"a.{suffix}", tmp_path / "w"
     infer(folder, "--out", whole.with_suffix(f".{suffix}"))
 
-    class Killed(Exception):  # noqa: N818  # no error
+    class Killed(Exception):  # no error
         """As by a signal that nothing can catch."""
 
     def killed(self, feature_dim=None, original=FeatureFile.read):
