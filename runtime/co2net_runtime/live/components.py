@@ -114,7 +114,7 @@ class Components:
             ValueError: It is of other classes, or not what this program wrote.
         """
         first, seen, start = (int(value) for value in state["counters"])
-        rows = state["rows"].astype(np.float32)
+        rows: Rows = state["rows"]  # type: ignore[assignment]  # whose dtype the caller has checked
         closed = [Component(int(s), int(e), bool(cut)) for s, e, cut in state["closed"]]
         spans = [(one.start, one.end) for one in closed] + [(start, seen)] * (start >= 0)
         if first < 0 or first + len(rows) != seen or not np.isfinite(rows).all():

@@ -144,17 +144,17 @@ class Stream:
             ValueError: It is of another network, or not what this program wrote.
         """
         own = self.state()
+        for name, array in own.items():
+            if state[name].dtype != array.dtype:
+                raise ValueError(f"{name}: not {array.dtype}")
         for name in ("carried", "pooled", "context", "seen_with"):
-            given = state[name]
             expected = own[name].shape
             if name == "pooled":  # as many rows as have come, up to one less than the kernel
                 kernel = self._contract.pool_kernel
-                fits = kernel // 2 <= len(given) < max(kernel, 1)
-                expected = (len(given) if fits else kernel // 2, *expected[1:])
-            if (given.shape, given.dtype) != (expected, own[name].dtype):
-                raise ValueError(f"{name}: of another network")
-            if not np.isfinite(given).all():
-                raise ValueError(f"{name}: not finite")
+                fits = kernel // 2 <= len(state[name]) < max(kernel, 1)
+                expected = (len(state[name]) if fits else kernel // 2, *expected[1:])
+            if state[name].shape != expected or not np.isfinite(state[name]).all():
+                raise ValueError(f"{name}: of another network, or not finite")
         offset, received, reported = (int(number) for number in state["offset"])
         self._components.restore(state)
         seen = max(0, received - self._contract.receptive_field.attention)
