@@ -17,7 +17,8 @@ from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.decoding.proposals import decode
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import FeatureFile, Features, check_features, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile, Features, check_features
 from co2net_runtime.network.batching import group_by_length, pad
 from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
