@@ -1,5 +1,6 @@
 """Feature files in every format users have -> (T, D) float32, checked."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.npy import check_not_cut, map_npy, parse_npy, read_npz
+from co2net_runtime.files.npy import check_not_cut, map_npy, npz_shapes, parse_npy, read_npz
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,16 @@ class FeatureFile:
         if any(path.suffix != ".npy" for path in paths):
             return ()
         return self.streams()
+
+    def length(self) -> int | None:
+        """Return T from the headers; None for stdin, and for files that cannot be used."""
+        with contextlib.suppress(InputError):
+            if self.path.suffix == ".npz":
+                shapes = npz_shapes(self.path).values()
+                return next((shape[0] for shape in shapes if len(shape) == 2), None)
+            if str(self.path) != STDIN:
+                return min(len(part) for part in self.streams())
+        return None
 
 
 def common_length(rgb: int, flow: int, where: str) -> int:

@@ -20,8 +20,8 @@ from co2net_benchmarks.latency.single_stream import (
 from co2net_benchmarks.length_mix import LENGTH_MIXES
 from co2net_benchmarks.runners.pool import Fleet, TargetInfo
 from co2net_benchmarks.runners.process import Child
-from co2net_benchmarks.runners.runners import EngineOptions
 from co2net_benchmarks.runners.targets import Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 

@@ -7,12 +7,13 @@ warn, or raise anything but InputError. Pickled objects are never read here.
 import math
 import os
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ import numpy.typing as npt
 from co2net_runtime.errors import InputError
 
 Array = npt.NDArray[Any]
+
+Part = TypeVar("Part")
 
 MAGIC = b"\x93NUMPY"
 
@@ -90,7 +93,9 @@ def parse_header(data: bytes) -> NpyHeader | None:
     if len(values) < 3 or not _SHAPE.fullmatch(values["shape"]):
         raise ValueError(f"a damaged header: {text.strip()[:60]!r}")
     shape = tuple(int(part) for part in values["shape"].replace("L", "").split(",") if part.strip())
-    header = NpyHeader(shape, _dtype(values["dtype"]), values["order"] == "True", begin + length)
+    header = NpyHeader(
+        shape, plain_dtype(values["dtype"]), values["order"] == "True", begin + length
+    )
     if len(shape) > 32 or math.prod(size for size in shape if size) >= 1 << 62:
         raise ValueError(f"an array of shape {shape}, which no file holds")
     if not math.prod(shape) * header.dtype.itemsize and max(shape, default=0) > MAX_HEADER_BYTES:
@@ -190,17 +195,37 @@ def read_npz(path: str | os.PathLike[str]) -> Mapping[str, Array]:
             numpy does not use; a member is listed twice, holds objects, or unpacks to far more
             than features do.
     """
+    return _read_members(path, _values)
+
+
+def npz_shapes(path: str | os.PathLike[str]) -> Mapping[str, tuple[int, ...]]:
+    """Read the shapes of all arrays of a .npz archive, by name.
+
+    Raises InputError as `read_npz` does.
+    """
+    return _read_members(path, lambda _file, header, _where: header.shape)
+
+
+def _read_members(
+    path: str | os.PathLike[str], read: Callable[[IO[bytes], NpyHeader, str], Part]
+) -> dict[str, Part]:
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays: dict[str, Array] = {}
+            parts: dict[str, Part] = {}
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name == member.filename:
                     continue
-                if name in arrays:
+                if name in parts:
                     raise InputError(f"{path}: damaged: holds {member.filename} twice")
-                arrays[name] = _read_member(archive, member, f"{path}: {member.filename}")
-            return arrays
+                where = f"{path}: {member.filename}"
+                _check_member(member, where)
+                with archive.open(member) as file:
+                    header = read_header(file, where)
+                    _check_plain(header, where)
+                    _check_size(header, member.file_size - header.offset, where)
+                    parts[name] = read(file, header, where)
+            return parts
     # what zipfile raises for bytes that are not, or no longer, an archive
     except (
         zipfile.BadZipFile,
@@ -213,11 +238,20 @@ def read_npz(path: str | os.PathLike[str]) -> Mapping[str, Array]:
         NotImplementedError,
         OverflowError,
         RuntimeError,
+        struct.error,
     ) as error:
         raise _unreadable(path, error) from error
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Array:
+def _values(file: IO[bytes], header: NpyHeader, where: str) -> Array:
+    values = file.read(header.nbytes)
+    # past the end lies the checksum
+    file.read()
+    _check_size(header, len(values), where)
+    return shaped(header, values)
+
+
+def _check_member(member: zipfile.ZipInfo, where: str) -> None:
     if member.flag_bits & 1:
         raise InputError(f"{where}: encrypted: save it without a password")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -225,24 +259,18 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) 
             f"{where}: compressed by method {member.compress_type}, expected numpy's savez or "
             "savez_compressed"
         )
-    allowed = max(_ALWAYS_ALLOWED_BYTES, _MAX_EXPANSION * member.compress_size)
-    if member.file_size > allowed:
+    if member.file_size > max(_ALWAYS_ALLOWED_BYTES, _MAX_EXPANSION * member.compress_size):
         raise InputError(
             f"{where}: {member.file_size} bytes packed into {member.compress_size}: that is not "
             "an array of features"
         )
-    with archive.open(member) as file:
-        header = read_header(file, where)
-        _check_plain(header, where)
-        _check_size(header, member.file_size - header.offset, where)
-        values = file.read(header.nbytes)
-        # past the end lies the checksum
-        file.read()
-    _check_size(header, len(values), where)
-    return shaped(header, values)
 
 
-def _dtype(text: str) -> np.dtype[Any]:
+def plain_dtype(text: str) -> np.dtype[Any]:
+    """Return the dtype that a code names: numbers, text, bytes, dates, or objects.
+
+    Raises ValueError for anything else, such as records.
+    """
     if not _DTYPE.fullmatch(text):
         raise ValueError(f"an array of dtype {text[:40]!r}")
     try:
