@@ -16,7 +16,8 @@ from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_folder
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import FormatName
