@@ -1,55 +1,18 @@
 """Bytes of a pipe or a socket -> blocks of snippets, each judged by its header first."""
 
-import ast
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from co2net_runtime.live.arrivals import NOTHING, Array, Arrival, judge, snippet_shape
+from co2net_runtime.files.npy import MAGIC, MAX_HEADER_BYTES, NpyHeader, parse_header, shaped
+from co2net_runtime.live.arrivals import NOTHING, Arrival, judge, snippet_shape
 
-MAGIC = b"\x93NUMPY"
-
-# a header that says more is taken for damaged, and so is a block
-_MAX_HEADER_BYTES = 10_000
+# a block that says it is larger is taken for damaged
 _MAX_BLOCK_BYTES = 1 << 28
 # looks in vain after which the beginning of a snippet is reported, about a second
 _PATIENCE = 20
-
-Header = tuple[tuple[int, ...], bool, "np.dtype[Any]", int]
-
-
-def read_header(data: bytes | bytearray) -> Header | None:
-    """Read the .npy header that `data` begins with.
-
-    Returns:
-        Shape, whether in Fortran order, dtype, and the offset of the values; None if more bytes
-        are needed to tell.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    if len(data) < len(MAGIC) + 6:
-        return None
-    version = bytes(data[6:8])
-    if version not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
-        raise ValueError("an unknown version of the format")
-    begin = 10 if version == b"\x01\x00" else 12
-    length = int.from_bytes(data[8:begin], "little")
-    if length > _MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {length} bytes")
-    if len(data) < begin + length:
-        return None
-    try:
-        fields = ast.literal_eval(bytes(data[begin : begin + length]).decode("latin1").strip())
-        shape, fortran, dtype = fields["shape"], fields["fortran_order"], fields["descr"]
-        dtype = np.dtype(dtype if isinstance(dtype, str) else [tuple(one) for one in dtype])
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise ValueError("an unreadable header") from error
-    if not isinstance(shape, tuple) or not all(type(one) is int and one >= 0 for one in shape):
-        raise ValueError("a header without a shape")
-    return shape, bool(fortran), dtype, begin + length
+# bytes within which a header ends
+_LOOKAHEAD = MAX_HEADER_BYTES + 12
 
 
 class BlockParser:
@@ -107,12 +70,11 @@ class BlockParser:
             self._skip -= skipped
             lost += self._drop_to_magic()
             try:
-                header = read_header(self._buffer)
+                header = parse_header(bytes(self._buffer[:_LOOKAHEAD]))
+                if header is not None:
+                    _check_readable(header)
             except ValueError as error:
                 lost, reason = lost + len(self._take(len(MAGIC))), reason or str(error)
-                continue
-            if header is not None and (problem := _unreadable(header)):
-                lost, reason = lost + len(self._take(len(MAGIC))), reason or problem
                 continue
             if lost:  # once for all that was left out, however many magic strings were in it
                 why = f" ({reason})" if reason else ""
@@ -135,18 +97,17 @@ class BlockParser:
             start = len(self._buffer) - keep
         return len(self._take(start))
 
-    def _block(self, header: Header) -> Arrival | None:
+    def _block(self, header: NpyHeader) -> Arrival | None:
         """Return the block that the buffer begins with; None if more bytes are needed."""
-        shape, fortran, dtype, begin = header
-        size = math.prod(shape) * dtype.itemsize
-        if refused := judge(shape, dtype, self._dim):
-            self._take(begin)
-            self._skip = size
+        if refused := judge(header.shape, header.dtype, self._dim):
+            self._take(header.offset)
+            self._skip = header.nbytes
             return refused
-        if len(self._buffer) < begin + size:
+        end = header.offset + header.nbytes
+        if len(self._buffer) < end:
             return None
-        values = np.frombuffer(self._take(begin + size)[begin:], dtype)
-        return Arrival(arrange(values, shape, fortran, self._dim))
+        block = shaped(header, self._take(end)[header.offset :])
+        return Arrival(block.reshape(snippet_shape(block.shape, self._dim)))
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._buffer[:count])
@@ -154,17 +115,9 @@ class BlockParser:
         return taken
 
 
-def arrange(values: Array, shape: tuple[int, ...], fortran: bool, feature_dim: int) -> Array:
-    """Return values in file order as snippets (n, D) or (D,)."""
-    block = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
-    return block.reshape(snippet_shape(shape, feature_dim))
-
-
-def _unreadable(header: Header) -> str:
-    """Return why a block of this header cannot even be left out as one, "" if it can."""
-    shape, _, dtype, _ = header
-    if dtype.hasobject:
-        return "an array of Python objects"
-    if math.prod(shape) * dtype.itemsize > _MAX_BLOCK_BYTES or max(shape, default=0) >= 1 << 62:
-        return f"a block of shape {shape}"
-    return ""
+def _check_readable(header: NpyHeader) -> None:
+    """Raise ValueError for a block that cannot even be left out as one."""
+    if header.dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if header.nbytes > _MAX_BLOCK_BYTES:
+        raise ValueError(f"a block of shape {header.shape}")

@@ -131,7 +131,9 @@ class LiveJob:
             failed = arrival.failed or (arrival.missing > 0 and self._options.on_bad == "end")
             if arrival.trouble:
                 where = f" (snippet {self._at(name, rows)})" if arrival.missing else ""
-                self._note(f"{name}: {arrival.trouble}{where}{self._follows(arrival.missing)}")
+                self._note(
+                    f"{name}: {arrival.trouble}{where}{self._follows(arrival.missing, known=name in self._previous)}"
+                )
             if failed:
                 return rows, True
             if arrival.gap:
@@ -154,9 +156,10 @@ class LiveJob:
                 self._previous[name] = new[-1:].copy()
             return ([*before, new] if len(new) else before), False
         first = self._at(name, before) + int(bad.argmax())
+        known = name in self._previous or not bad[0]
         self._note(
             f"{name}: {bad.sum()} snippets from {first} on hold NaN, infinity or values beyond "
-            f"{_LARGEST:.0e}{self._follows(1)}"
+            f"{_LARGEST:.0e}{self._follows(1, known=known)}"
         )
         if self._options.on_bad == "end":
             good = new[: int(bad.argmax())]
@@ -197,12 +200,13 @@ class LiveJob:
     def _at(self, name: str, pending: list[Array]) -> int:
         return self._pool.received(name) + sum(map(len, pending))
 
-    def _follows(self, missing: int) -> str:
+    def _follows(self, missing: int, *, known: bool) -> str:
         if not missing:
             return ""
         if self._options.on_bad == "end":
             return "; the stream ends"
-        return "; the previous snippet replaces them" if missing <= _TICK_SNIPPETS else "; left out"
+        replaced = known and missing <= _TICK_SNIPPETS
+        return "; the previous snippet replaces them" if replaced else "; left out"
 
     def _look_for_silence(self) -> None:
         for name, queue in list(self._queues.items()):

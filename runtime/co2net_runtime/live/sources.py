@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import open_array
+from co2net_runtime.files.npy import NpyHeader, check_not_cut, map_npy, parse_header
 from co2net_runtime.live.arrivals import NOTHING, POLL_S, Arrival, Source, judge, snippet_shape
-from co2net_runtime.live.block_parser import MAGIC, BlockParser, Header, read_header
+from co2net_runtime.live.block_parser import BlockParser
 from co2net_runtime.live.sockets import READ_BYTES, ListeningSocket
 
 # scheme of SCHEME:REST -> what opens REST for snippets of a width; a new kind is a line here
@@ -86,7 +86,7 @@ class GrowingFile:
                     yield NOTHING
                     stop.wait(POLL_S)
             with self._path.open("rb") as file:
-                begin, dtype = header[3], header[2]
+                begin, dtype = header.offset, header.dtype
                 row_bytes = self._dim * dtype.itemsize
                 while not stop.is_set():
                     count = (os.fstat(file.fileno()).st_size - begin) // row_bytes - position
@@ -107,23 +107,20 @@ class GrowingFile:
         except OSError as error:
             yield Arrival(trouble=f"{self._path}: {error.strerror}", failed=True)
 
-    def _header(self) -> Header | None:
+    def _header(self) -> NpyHeader | None:
         """Return the header; None while it is not there yet. Raises ValueError if it is no use."""
         if not self._path.exists():
             return None
         with self._path.open("rb") as file:
-            data = file.read(1 << 14)
-        if not data.startswith(MAGIC[: len(data)]):
-            raise ValueError("expected a .npy file")
-        header = read_header(data)
+            data = file.read(1 << 17)
+        header = parse_header(data)
         if header is None:
             return None
-        shape, fortran, dtype, _ = header
-        if len(shape) != 2:
-            raise ValueError(f"expected snippets (T, D), found shape {shape}")
-        if problem := judge(shape, dtype, self._dim):
+        if len(header.shape) != 2:
+            raise ValueError(f"expected snippets (T, D), found shape {header.shape}")
+        if problem := judge(header.shape, header.dtype, self._dim):
             raise ValueError(problem.trouble)
-        if fortran:
+        if header.fortran_order:
             raise ValueError(
                 "in Fortran order, in which a file cannot grow: write "
                 "np.ascontiguousarray(features)"
@@ -169,7 +166,8 @@ class GrowingFolder:
         """Yield the snippets of one file, about READ_BYTES at a time."""
         path = self._path / name
         try:
-            array = open_array(path)
+            array = map_npy(path)
+            check_not_cut(array, str(path))
         except InputError as error:
             yield Arrival(trouble=f"left out: {error}", gap=True)
             return

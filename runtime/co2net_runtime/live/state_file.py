@@ -1,7 +1,6 @@
 """The file that live streams are saved in, and that the next run goes on from."""
 
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path, output_file
+from co2net_runtime.files.npy import read_npz
 from co2net_runtime.live.stream import StateArrays
 
 
@@ -35,14 +35,8 @@ class StateFile:
         if not self.path.exists():
             return None
         try:
-            # numpy writes the arrays as they are: more than the file holds is a lie
-            with zipfile.ZipFile(self.path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-                if size > self.path.stat().st_size:
-                    raise ValueError("larger inside than outside")
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except Exception as error:  # whatever zipfile and numpy raise on damaged bytes
+            return dict(read_npz(self.path))
+        except InputError as error:
             raise InputError(
                 f"{self.path}: damaged, no state of streams: move it away to start over"
             ) from error

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from co2net_runtime.live.block_parser import MAGIC, BlockParser
+from co2net_runtime.files.npy import MAGIC
+from co2net_runtime.live.block_parser import BlockParser
 
 
 def npy(rows):
@@ -73,8 +74,7 @@ def test_blocks_come_as_numpy_writes_them(fortran, dtype):
 @pytest.mark.parametrize(
     ("block", "missing"),
     [
-        (with_shape(b"(1000000000, 0)"), 0),
-        (with_shape(b"(0, 1000000000)"), 0),
+        (npy(np.ones((5, 0), np.float32)), 0),
         (npy(np.ones((5, 9), np.float32)), 5),
         (npy(np.ones((5, 16), np.int64)), 5),
         (npy(np.float32(3)), 1),
@@ -96,6 +96,8 @@ def test_a_block_that_does_not_fit_is_left_out_by_its_header(block, missing):
 @pytest.mark.parametrize(
     "header",
     [
+        with_shape(b"(1000000000, 0)"),
+        with_shape(b"(0, 1000000000)"),
         with_shape(b"(18446744073709551615, 16)"),
         with_shape(b"(4611686018427387904, 4)"),
         with_shape(b"(4294967296, 4294967296)"),
