@@ -131,9 +131,8 @@ class LiveJob:
             failed = arrival.failed or (arrival.missing > 0 and self._options.on_bad == "end")
             if arrival.trouble:
                 where = f" (snippet {self._at(name, rows)})" if arrival.missing else ""
-                self._note(
-                    f"{name}: {arrival.trouble}{where}{self._follows(arrival.missing, known=name in self._previous)}"
-                )
+                follows = self._follows(arrival.missing, known=name in self._previous)
+                self._note(f"{name}: {arrival.trouble}{where}{follows}")
             if failed:
                 return rows, True
             if arrival.gap:
