@@ -46,7 +46,7 @@ def contract_of(path):
 def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     options = PrecisionOptions(precision=precision)
     written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, chunks=True)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.chunk.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.chunk.onnx", "model.onnx"]
     whole, chunk = (contract_of(entry.path) for entry in written)
     assert [entry.contract for entry in written] == [whole, chunk]
     assert whole.precision == chunk.precision == precision

@@ -1,8 +1,9 @@
 """Ranges of a graph's activations on real features: what static quantisation needs to know."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,29 @@ def collect(
 
     Videos go one by one, unpadded: padding is no data. Raises InputError without any video.
     """
+    feeds = (
+        {"features": features[None], "lengths": np.array([len(features)])} for features in videos
+    )
+    histograms = {name: Histogram() for name in values}
+    for activations in observe(model, values, feeds):
+        for name, activation in activations.items():
+            histograms[name].add(activation)
+    return histograms
+
+
+def observe(
+    model: onnx.ModelProto, values: Sequence[str], feeds: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> Iterator[dict[str, Features]]:
+    """Run a graph and yield what the named values hold, run by run.
+
+    Args:
+        model: The fp32 graph.
+        values: Names of float32 values.
+        feeds: The inputs of each run, by name.
+
+    Raises:
+        InputError: There are no feeds.
+    """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
     del graph.graph.output[:]
@@ -133,13 +157,9 @@ def collect(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         )
     session = open_graph(graph)
-    histograms = {name: Histogram() for name in values}
     empty = True
-    for features in videos:
+    for feed in feeds:
         empty = False
-        feeds = {"features": features[None], "lengths": np.array([len(features)])}
-        for name, output in zip(values, session.run(list(values), feeds), strict=True):
-            histograms[name].add(output)
+        yield dict(zip(values, session.run(list(values), dict(feed)), strict=True))
     if empty:
         raise InputError("the calibration data has no videos")
-    return histograms

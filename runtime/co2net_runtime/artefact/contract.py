@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -166,12 +166,12 @@ def contract_mapping(text: str, where: str, *, kind: str) -> dict[str, Any]:
         raise ContractError(f"{where}: its co2net contract is not valid JSON: {error}") from error
     if not isinstance(mapping, dict):
         raise ContractError(f"{where}: its co2net contract is not a JSON object")
-    version = mapping.pop("schema_version", None)
-    if version not in READABLE_VERSIONS:
-        raise ContractError(
-            f"{where}: its contract has schema version {version}, this program reads up to "
-            f"{SCHEMA_VERSION}: export the model again or update co2net"
+    try:
+        take_schema_version(
+            mapping, f"{where}: contract", READABLE_VERSIONS, "export again or update co2net"
         )
+    except InputError as error:
+        raise ContractError(str(error)) from error
     found = mapping.pop("kind", MODEL)
     if found != kind:
         expected = {

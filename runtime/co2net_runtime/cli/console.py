@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from co2net_runtime.errors import Co2netError
+from co2net_runtime.errors import Co2netError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -57,6 +58,8 @@ class _OneLineErrors(click.Command):
         except (click.Abort, KeyboardInterrupt):
             click.echo(f"{name}: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except GateError as error:
+            _fail(name, str(error), EXIT_GATE)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
@@ -65,7 +68,7 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_SOME_FAILED)
         except OSError as error:
             _discard_stdout()  # a full disk may be behind it: do not try again at the exit
-            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            where = f"{error.filename}: " if error.filename else ""
             _fail(name, f"{where}{error.strerror or error}")
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
@@ -195,6 +198,6 @@ def _discard_stdout() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(name: str, text: str) -> NoReturn:
+def _fail(name: str, text: str, code: int = EXIT_USAGE) -> NoReturn:
     report_error(name, text)
-    sys.exit(EXIT_USAGE)
+    sys.exit(code)

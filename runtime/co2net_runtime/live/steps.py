@@ -14,8 +14,9 @@ from co2net_runtime.features import Features
 Floats = npt.NDArray[np.float32]
 Infer = Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]
 
-# the length of a stream whose end is not known
-_ENDLESS = np.iinfo(np.int64).max
+# The length of a stream whose end is not known. Not the largest int64: OpenVINO computes integers
+# in 32 bits, and would take that for -1.
+_ENDLESS = np.iinfo(np.int32).max
 
 
 @dataclass

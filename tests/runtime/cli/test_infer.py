@@ -49,7 +49,7 @@ def test_a_folder_with_broken_files_is_done_but_for_them(infer, feature_folder, 
 
 
 def test_results_say_what_made_them(infer, feature_folder, tiny_path):
-    done = infer(feature_folder(5), "--top-k", "2")
+    done = infer(feature_folder(5), "--top-k", "2", "--backend", "onnxruntime")
     assert done.exit_code == 0
     made_by = json.loads(done.stdout)["external_data"]
     assert made_by["model"] == "tiny.onnx"
