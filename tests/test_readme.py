@@ -41,7 +41,7 @@ def demo_commands():
 
 def entry_point(command):
     (script,) = importlib.metadata.entry_points(group="console_scripts", name=command)
-    return script.load()
+    return script.load().load()
 
 
 def test_the_walk_through_is_the_demo():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import BackendError, ContractError, InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network import pipeline
 from co2net_runtime.network.batching import group_by_length, pad

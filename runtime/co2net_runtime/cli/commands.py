@@ -22,7 +22,7 @@ def list_commands(package: str = "") -> str:
     for script in sorted(scripts, key=lambda script: script.name):
         if script.group == "console_scripts" and script.value.startswith(package):
             try:
-                helps[script.name] = script.load().get_short_help_str(120)
+                helps[script.name] = script.load().load().get_short_help_str(120)
             except ImportError as error:
                 helps[script.name] = f"cannot start here: {error}"
     width = max(map(len, helps), default=0)
