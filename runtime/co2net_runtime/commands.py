@@ -5,3 +5,4 @@ from co2net_runtime.cli.entry import Entry
 infer = Entry("co2net_runtime.cli.infer")
 engine = Entry("co2net_runtime.cli.engine")
 doctor = Entry("co2net_runtime.cli.doctor")
+extract = Entry("co2net_runtime.cli.extract")

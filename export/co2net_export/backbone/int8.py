@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from co2net_export.precision.calibration import Histogram, Range, observe, percentile
-from co2net_export.precision.int8 import SCHEMES, Plan, quantise, rounded
+from co2net_export.precision.int8 import SCHEMES, Plan, quantize, rounded
 from co2net_runtime.artefact.backbone import CLIPS_INPUT
 from co2net_runtime.errors import InputError
 
@@ -35,7 +35,7 @@ def quantize_backbone(model: onnx.ModelProto, clips: Iterable[Clip]) -> onnx.Mod
     plan = backbone_plan(model)
     ranges, means = measure(model, plan, clips)
     corrected = with_corrected_biases(model, means)
-    return quantise(corrected, plan, SCHEME, shared_ranges(model, ranges))
+    return quantize(corrected, plan, SCHEME, shared_ranges(model, ranges))
 
 
 def backbone_plan(model: onnx.ModelProto) -> Plan:

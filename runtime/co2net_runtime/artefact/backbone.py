@@ -25,7 +25,7 @@ UNKNOWN_WEIGHTS = "unknown"
 
 Stream = Literal["rgb", "flow"]
 BackbonePrecision = Literal["fp32", "fp16", "int8-cpu"]
-FlowAlgorithm = Literal["tvl1", "dis-medium", "dis-fast", "farneback"]
+FlowAlgorithm = Literal["tvl1", "tvl1-half", "dis-medium", "dis-fast", "farneback"]
 CHANNELS: Mapping[str, int] = {"rgb": 3, "flow": 2}
 
 

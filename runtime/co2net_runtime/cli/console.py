@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
-EXIT_GATE = 3
+EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -59,7 +59,7 @@ class _OneLineErrors(click.Command):
             click.echo(f"{name}: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
-            _fail(name, str(error), EXIT_GATE)
+            _fail(name, str(error), EXIT_GATE_FAILED)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
@@ -24,6 +25,7 @@ from co2net_runtime.output.choices import FormatName
 from co2net_runtime.output.formats import json_lines, make_format
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
+from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
 
 # suffixes of what training writes
 CHECKPOINTS = (".ckpt", ".pt", ".pth")
@@ -33,6 +35,7 @@ def infer(
     model: Path,
     features: tuple[str, ...],
     flow: Path | None,
+    key: str | None,
     outs: tuple[str, ...],
     form: FormatName | None,
     skip_existing: bool,
@@ -46,9 +49,13 @@ def infer(
     plot_format: tuple[str, ...],
     ground_truth: Path | None,
     quiet: bool,
+    rgb: Path | None,
+    save_features: Path | None,
+    flow_algorithm: FlowAlgorithm | None,
+    accept_mismatch: bool,
     **engine: Any,
 ) -> None:
-    """Localize the actions in feature files; the arguments are the options of co2net-infer.
+    """Localize the actions in feature files or videos; the arguments are co2net-infer's options.
 
     Raises click.UsageError for options that do not go together, and what `Localizer.load`,
     `find_feature_files` and `open_sink` raise. Ends the click command with the exit code.
@@ -62,7 +69,21 @@ def infer(
     choice = Choice(min_score, top_k, classes_only)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
-    found = find_feature_files(features, flow)
+    videos = None
+    if rgb is not None:
+        from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
+
+        videos = VideoOptions(
+            rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
+        )
+        found = video_arguments(features)
+    else:
+        if save_features is not None or flow_algorithm is not None or accept_mismatch:
+            raise click.UsageError(
+                "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
+            )
+        _refuse_videos(features)
+        found = find_feature_files(features, flow, key=key)
     files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
     replace = overwrite or skip_existing
     for out, name in zip(outs, names, strict=True):
@@ -83,7 +104,17 @@ def infer(
         options = dataclasses.replace(options, cpu_form=cpu_form)
         localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
-        made_by = functools.cache(lambda: describe(model, model_sha256(), localizer, choice))
+        made_with: dict[str, Any] = {}
+        if videos is not None:
+            from co2net_runtime.cli.infer_video import extracted
+
+            files, extraction = stack.enter_context(
+                extracted(files, localizer, model, videos, options, quiet=quiet)
+            )
+            made_with["extraction"] = extraction.to_mapping()
+        made_by = functools.cache(
+            lambda: {**describe(model, model_sha256(), localizer, choice), **made_with}
+        )
         sinks = []
         lines = json_lines(made_by)
         for out, name in zip(outs, names, strict=True):
@@ -149,6 +180,15 @@ def _printable(video: str) -> str:
     return os.fsencode(video).decode("utf-8", "backslashreplace")
 
 
+def _refuse_videos(features: Sequence[str]) -> None:
+    for text in features:
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(
+                f"{text}: a video: give the backbones that make features of it: "
+                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
+            )
+
+
 def _require_one(files: Sequence[FeatureFile]) -> None:
     if len(files) > 1:
         raise click.UsageError(
@@ -162,7 +202,7 @@ def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
     for failure in job.failures:
         console.report_error("co2net-infer", failure)
     if not job.done and not job.skipped and not job.interrupted:
-        raise InputError(f"none of the {count} feature files could be used")
+        raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = "1 video" if job.done == 1 else f"{job.done} videos"
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]
