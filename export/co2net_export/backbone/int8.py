@@ -75,13 +75,11 @@ def measure(
     """Return the range of each of the plan's values on clips, and the mean of each channel."""
     feeds = ({CLIPS_INPUT: clip[None]} for clip in clips)
     histograms = {name: Histogram() for name in plan.values}
-    means: dict[str, list[Means]] = {name: [] for name in plan.values}
     for activations in observe(model, plan.values, feeds):
         for name, activation in activations.items():
             histograms[name].add(activation)
-            means[name].append(activation.mean(axis=(0, 2, 3, 4), dtype=np.float64))
     ranges = {name: percentile(histogram) for name, histogram in histograms.items()}
-    return ranges, {name: np.mean(found, axis=0) for name, found in means.items()}
+    return ranges, {name: histogram.means for name, histogram in histograms.items()}
 
 
 def with_corrected_biases(model: onnx.ModelProto, means: Mapping[str, Means]) -> onnx.ModelProto:
