@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,24 @@ def parse_json(
     except ValueError as error:
         raise InputError(f"{where}: expected {content} as JSON: {error}") from error
     return document
+
+
+def normalized(name: str) -> str:
+    """Return a label or a video's name in the form that is compared.
+
+    White space at the ends goes, inside it becomes one space, and composed and decomposed accents
+    become the same (NFC): people do not see these differences, and file systems change them.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def label_name(value: Any) -> str:
+    """Return a label of a JSON file as the class's name, normalized; a number is its digits.
+
+    Raises ValueError for anything that names nothing, such as null.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, str) or not normalized(value):
+        raise ValueError(f"a label is {json.dumps(value)[:40]}: expected the class's name")
+    return normalized(value)

@@ -201,7 +201,7 @@ def test_bad_input_is_one_line(folder, tmp_path):
     assert "nowhere: no such file or folder" in refused("inspect", tmp_path / "nowhere")
     assert "Invalid value for '--fps'" in refused("inspect", folder, "--fps", "0")
     assert "no video is in the subset 'x'" in refused("inspect", folder, "--train-subset", "x")
-    assert "nowhere.txt: cannot read the class list" in refused(
+    assert "nowhere.txt: cannot read a class list" in refused(
         "inspect", folder, "--classes", tmp_path / "nowhere.txt"
     )
     (tmp_path / "classes.txt").write_text("jump\n")
@@ -217,9 +217,9 @@ def test_bad_input_is_one_line(folder, tmp_path):
     assert "annotations.json: expected annotations as JSON" in refused("inspect", folder)
     (folder / "annotations.json").write_text(
         '{"database": {"v0": {"subset": "test", "annotations":'
-        ' [{"label": "a", "segment": [2, 1]}]}}}'
+        ' [{"label": null, "segment": [1, 2]}]}}}'
     )
-    assert "v0: a segment from 2 to 1 s" in refused("inspect", folder)
+    assert "a label is null: expected the class's name" in refused("inspect", folder)
 
 
 def test_help_has_an_example_for_every_command():
