@@ -76,7 +76,7 @@ def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises InputError if the file is missing, empty, or not UTF-8 text.
     """
-    lines = read_text(path, "a class list").splitlines()
+    lines = read_text(path, "class list").splitlines()
     names = tuple(normalized(line) for line in lines if line.strip())
     if not names:
         raise InputError(f"{path}: expected one class name a line, found none")

@@ -324,7 +324,7 @@ def _read_extraction(
     folders = (options.rgb, getattr(store, "folder", None), root)
     for folder in folders:
         if folder is not None and (folder / EXTRACTION_FILE).is_file():
-            content = read_json(folder / EXTRACTION_FILE, "what made the features")
+            content = read_json(folder / EXTRACTION_FILE, "extraction record")
             if not isinstance(content, dict):
                 raise InputError(f"{folder / EXTRACTION_FILE}: expected a JSON object")
             return content

@@ -38,9 +38,11 @@ def prepare_layout(folder: str | os.PathLike[str], *, overwrite: bool = False) -
     Raises InputError if it holds files already or cannot be written.
     """
     target = Path(folder)
-    for used in (target, target / FEATURES_FOLDER):
-        sweep_temporaries(used)
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    for folder_of_ours in (target, target / FEATURES_FOLDER):
+        sweep_temporaries(folder_of_ours)
+    # a folder "features" of a run that was killed before it wrote one file is as good as none
+    holds = (path for path in target.rglob("*") if not path.is_dir())
+    if any(holds) and not overwrite:
         raise InputError(f"{target}: the folder is not empty: choose another or pass --overwrite")
     features = output_folder(target / FEATURES_FOLDER)
     (target / ANNOTATIONS_FILE).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ def read_text(path: str | os.PathLike[str], content: str) -> str:
 
     Args:
         path: The file.
-        content: What is in it, for errors: "the annotations".
+        content: What is in it, for errors: "annotations".
 
     Raises:
         InputError: The file cannot be read or is not UTF-8.
@@ -23,7 +23,7 @@ def read_text(path: str | os.PathLike[str], content: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot read {content}: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the {content}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8; a null character in the path
         raise InputError(f"{path}: expected {content} as text in UTF-8: {error}") from error
 
@@ -37,7 +37,7 @@ def read_json(
 
     Args:
         path: The file.
-        content: What is in it, for errors: "the annotations".
+        content: What is in it, for errors: "annotations".
         object_pairs_hook: As `json.loads` takes it.
 
     Raises:

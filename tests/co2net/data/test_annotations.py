@@ -220,7 +220,7 @@ def test_a_video_that_stands_twice_in_json_is_counted(tmp_path):
 
 
 def test_missing_annotations_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"nothing\.json: cannot read annotations"):
+    with pytest.raises(InputError, match=r"nothing\.json: cannot read the annotations"):
         read_annotations(tmp_path / "nothing.json")
     with pytest.raises(InputError, match="no annotations here"):
         read_annotations(tmp_path)
