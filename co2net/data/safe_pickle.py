@@ -1,4 +1,4 @@
-"""Pickled .npy object arrays, read without executing anything that the file names.
+"""Pickled numpy arrays (in .npy files and checkpoints), read without executing what they name.
 
 The unpickler admits numpy arrays and scalars and plain values (numbers, text, bytes, None, lists,
 tuples, dicts). Arrays are rebuilt here from their pickled parts: not even numpy's own unpickling
@@ -37,9 +37,7 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         with Path(path).open("rb") as file:
             if not read_header(file, str(path)).dtype.hasobject:
                 return np.array(map_npy(path))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of escapes in text that Python 2 wrote
-                return _object_array(_Bounded(file), path)
+            return _object_array(file, path)
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
 
@@ -49,7 +47,9 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size
+        position = file.tell()
+        self._size = file.seek(0, os.SEEK_END)
+        file.seek(position)
         self.readline = file.readline
 
     @property
@@ -64,9 +64,28 @@ class _Bounded:
         return self._file.read(count)
 
 
-def _object_array(file: _Bounded, path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    array = load_pickle(file, path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
+    return array
+
+
+def load_pickle(file: BinaryIO, path: str | os.PathLike[str]) -> Any:
+    """Return the pickled object that begins at the file's position.
+
+    Args:
+        file: An open file.
+        path: Its name, for error texts.
+
+    Raises:
+        InputError: It is damaged, or asks for anything but numpy arrays and plain values.
+    """
     try:
-        array = _resolve(_Unpickler(file, file.left).load(), {})
+        bounded = _Bounded(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in text that Python 2 wrote
+            return _resolve(_Unpickler(bounded, bounded.left).load(), {})
     except _RefusedError as error:
         raise InputError(
             f"{path}: refused: its pickle asks for {error}, and only numpy arrays and plain "
@@ -86,9 +105,6 @@ def _object_array(file: _Bounded, path: str | os.PathLike[str]) -> npt.NDArray[A
         struct.error,
     ) as error:
         raise InputError(f"{path}: its pickled content is damaged or truncated") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
-    return array
 
 
 class _RefusedError(Exception):

@@ -240,7 +240,10 @@ def test_refuses_unknown_names(tiny_path):
         ({"backend": "onnx"}, "backend 'onnx': expected one of auto, onnxruntime"),
         ({"device": "gpu0"}, "device 'gpu0': expected auto, cpu, cuda"),
         ({"device": "cpu:1"}, "device 'cpu:1'"),
-        ({"backend": "onnxruntime", "device": "npu"}, "runs on cpu or cuda, not on npu:0"),
+        (
+            {"backend": "onnxruntime", "device": "npu"},
+            "npu': expected auto, cpu, cuda, cuda:N or gpu",
+        ),
         ({"backend": "tensorrt", "device": "cpu"}, "runs on cuda, not on cpu"),
     ]:
         with pytest.raises(InputError, match=text):

@@ -10,7 +10,8 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import DatasetOptions, open_dataset
-from co2net_benchmarks.inputs import evenly, is_dataset, planted_features
+from co2net.data.video import evenly
+from co2net_benchmarks.inputs import is_dataset, planted_features
 from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_graph
 from co2net_benchmarks.parity.compare import compare_artefact
 from co2net_benchmarks.parity.reference import Material
