@@ -8,7 +8,8 @@ import numpy as np
 
 from co2net.data.dataset import open_dataset
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import Features, check_features, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import Features, check_features
 
 _ENOUGH = 8192
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from co2net_benchmarks.parity.margins import measure_margins
-from co2net_benchmarks.parity.reference import Specimen, Material, group_order
+from co2net_benchmarks.parity.reference import Material, Specimen, group_order
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
 from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate

@@ -19,7 +19,7 @@ from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, Tens
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import find_feature_files
+from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.files.atomic import sha256
 from co2net_runtime.localizer import Localizer
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import METADATA_KEY, Contract
 from co2net_runtime.errors import BackendError, InputError
 from co2net_runtime.files.atomic import atomic_path
@@ -33,7 +34,7 @@ def versions() -> Mapping[str, str]:
     return found
 
 
-def set_contract(model: onnx.ModelProto, contract: Contract) -> None:
+def set_contract(model: onnx.ModelProto, contract: Contract | BackboneContract) -> None:
     """Make the contract the model's only metadata."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})

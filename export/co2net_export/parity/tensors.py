@@ -14,7 +14,7 @@ from co2net_export.parity.report import Difference, TensorParity
 from co2net_runtime.artefact.contract import OUTPUT_NAMES, Contract, GraphKind
 from co2net_runtime.backends import Arrays
 from co2net_runtime.errors import BackendError
-from co2net_runtime.live.steps import Carried, Step, advance, finish
+from co2net_runtime.live.steps import Step, StreamState, advance, finish
 
 Array = npt.NDArray[np.float32]
 Pair = tuple[Array, Array]
@@ -111,7 +111,7 @@ def _run_live(session: Any, case: Case) -> Pair:
     for row, length in enumerate(case.lengths):
         features = case.features[row, :length]
         context = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        carried = Carried.initial(contract)
+        carried = StreamState.initial(contract)
         parts = [
             advance(infer, contract, [Step(carried, features[start : start + CHUNK], context)])[0]
             for start in range(0, length, CHUNK)

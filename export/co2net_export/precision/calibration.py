@@ -1,6 +1,6 @@
 """A graph's activations on real features: the ranges and means that quantization works from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -142,13 +142,17 @@ def collect(
     feeds = (
         {"features": features[None], "lengths": np.array([len(features)])} for features in videos
     )
-    return collect_values(model, values, feeds)
+    histograms = {name: Histogram() for name in values}
+    for activations in observe(model, values, feeds):
+        for name, activation in activations.items():
+            histograms[name].add(activation)
+    return histograms
 
 
-def collect_values(
+def observe(
     model: onnx.ModelProto, values: Sequence[str], feeds: Iterable[Mapping[str, npt.NDArray[Any]]]
-) -> dict[str, Histogram]:
-    """Run a graph and count what the named values hold.
+) -> Iterator[dict[str, Features]]:
+    """Run a graph and yield what the named values hold, run by run.
 
     Args:
         model: The fp32 graph.
@@ -166,12 +170,9 @@ def collect_values(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         )
     session = open_graph(graph)
-    histograms = {name: Histogram() for name in values}
     empty = True
     for feed in feeds:
         empty = False
-        for name, output in zip(values, session.run(list(values), dict(feed)), strict=True):
-            histograms[name].add(output)
+        yield dict(zip(values, session.run(list(values), dict(feed)), strict=True))
     if empty:
         raise InputError("the calibration data is empty")
-    return histograms

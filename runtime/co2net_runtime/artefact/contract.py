@@ -59,7 +59,8 @@ class Contract:
     checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
     versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
     live streams: width of what it carries from step to step, and the mean feature row (D,) of the
-    training videos, empty where the exporter was given no data.
+    training videos, empty where the exporter was given no data. extraction: what the features of
+    the training videos were made with (`co2net_runtime.video.identity.Extraction`), or None.
     """
 
     classes: tuple[str, ...]
@@ -81,6 +82,7 @@ class Contract:
     versions: Mapping[str, str] = field(default_factory=dict)
     state_dim: int = 0
     context_prior: tuple[float, ...] = ()
+    extraction: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
