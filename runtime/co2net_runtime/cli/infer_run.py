@@ -62,7 +62,7 @@ def infer(
     """
     if skip_existing and overwrite:
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
-    _check_arguments(model, features if rgb is None else ())
+    _check_arguments(model, features)
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names = name_formats(outs, form)
