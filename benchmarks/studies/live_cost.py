@@ -87,7 +87,7 @@ def measure(pool: LivePool, streams: int, ticks: int, *, quiet: bool = False) ->
         first_p50_s=percentile(times[:tenth], 50),
         last_p50_s=percentile(times[-tenth:], 50),
         cpu_s=used / ticks,
-        share=p50 / float(pool.contract.timing.to_seconds(1)),
+        share=p50 / pool.contract.timing.snippet_s,
         state_bytes=(sizes[0], sizes[-1]),
         resident_bytes=(resident[0], resident[-1]),
     )

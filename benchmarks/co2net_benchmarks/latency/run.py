@@ -129,7 +129,7 @@ class _Run:
         self._folder = folder
         self._source = FeatureSource(fleet.feature_dim, plan.features, seed=plan.seed)
         self._files: dict[tuple[int, ...], list[Path]] = {}
-        self.snippet_s = float(fleet.members[0].contract.timing.to_seconds(1))
+        self.snippet_s = fleet.members[0].contract.timing.snippet_s
 
     def lengths(self) -> list[LengthResult]:
         options = self._plan.latency

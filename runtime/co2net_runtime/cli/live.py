@@ -172,7 +172,7 @@ def live(
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
         console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
-        snippet_s = float(pool.contract.timing.to_seconds(1))
+        snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
         job = LiveJob(
