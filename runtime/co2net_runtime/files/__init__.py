@@ -1,6 +1,7 @@
 """Files on disk.
 
-atomic   text and arrays written under a temporary name, then renamed
+atomic   files written under a temporary name, synced, then renamed
 records  dataclasses to JSON and back, strictly
+lock     exclusive use by one process
 cache    the cache folder
 """

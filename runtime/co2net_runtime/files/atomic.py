@@ -1,20 +1,30 @@
 """Files appear whole or not at all: write to a temporary name in the same folder, then rename."""
 
+import errno
+import glob
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from co2net_runtime.errors import InputError
 
 
+# the device failed, not the program: full disk, quota, file size limit, input/output error
+_DEVICE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    Raises InputError if the folder cannot be written.
+    The content reaches the disk before the name does, so a power cut leaves the former file or
+    the new one, whole.
+
+    Raises InputError if the folder cannot be written or the disk is full.
     """
     target = Path(path)
     try:
@@ -27,10 +37,41 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         # mkstemp makes files private; a result is as readable as any other new file
         temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
         temporary.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno not in _DEVICE_ERRORS:
+            raise
+        before = ", the former file is kept" if target.exists() else ""
+        raise InputError(f"{target}: cannot write it: {error.strerror}{before}") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_temporaries(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Remove what killed processes left of `atomic_path` for the files called `names` in a folder.
+
+    Only for who is alone in the folder: another process may be writing such a file right now.
+    """
+    for name in names:
+        for file in Path(folder).glob(f".{glob.escape(name)}.????????"):
+            file.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and sys.platform == "win32":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without fsync
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -104,7 +104,7 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is float and is_number:
         return float(value)
-    if hint is int and is_number and value == int(value):
+    if hint is int and is_number and (isinstance(value, int) or value.is_integer()):
         return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
