@@ -88,7 +88,9 @@ class Checkpoint:
                 torch.save(content, file)
             except RuntimeError as error:
                 # a write that fails makes torch's writer fail once more while it closes
-                raise error.__context__ if isinstance(error.__context__, OSError) else error
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Checkpoint":

@@ -84,6 +84,7 @@ class Dataset:
     store: FeatureStore | None
     train: str | None
     test: str | None
+    extraction: Mapping[str, Any] | None = None  # how the features were extracted; None: unknown
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def remove_temporaries(folder: str | os.PathLike[str], names: Iterable[str]) -> 
     Only for who is alone in the folder: another process may be writing such a file right now.
     """
     for name in names:
-        for file in Path(folder).glob(f".{glob.escape(name)}.????????"):
+        for file in Path(folder).glob(f".{glob.escape(name)}.*"):
             file.unlink(missing_ok=True)
 
 

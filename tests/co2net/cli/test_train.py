@@ -82,7 +82,7 @@ def test_print_config_needs_nothing_and_gives_what_a_config_file_takes(tmp_path)
     (tmp_path / "config.yaml").write_text(result.stdout)
     again = run("--config", tmp_path / "config.yaml", "--print-config")
     assert again.stdout == result.stdout
-    assert "seed: 7\n" in result.stdout
+    assert "seed: 7  # of the weights, the batches and the dropout\n" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ import torch
 from co2net.checkpoint import Checkpoint
 from co2net.config import TrainConfig
 from co2net.data.dataset import open_dataset
-from co2net.training.distributed import Group
+from co2net.training.distributed import ProcessGroup
 from co2net.training.run_folder import RunFolder
 from co2net.training.training_data import TrainingData
 from co2net_runtime.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).with_name("distributed_worker.py")
-ALONE = Group(torch.device("cpu"))
+ALONE = ProcessGroup(torch.device("cpu"))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

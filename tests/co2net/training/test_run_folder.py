@@ -8,17 +8,18 @@ from co2net_runtime.errors import InputError
 
 def test_a_used_folder_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(InputError, match=r"--resume .*--overwrite"):
-        RunFolder(tmp_path).create()
-    RunFolder(tmp_path).create(resume=True)
-    RunFolder(tmp_path / "new" / "run").create()
+    with pytest.raises(InputError, match=r"--resume .*--overwrite"), RunFolder(tmp_path).open():
+        pass
+    with RunFolder(tmp_path).open(resume=True), RunFolder(tmp_path / "new" / "run").open():
+        pass
 
 
 def test_there_must_be_a_run_to_resume(tmp_path):
-    with pytest.raises(InputError, match="no run to resume"):
-        RunFolder(tmp_path).create(resume=True)
-    with pytest.raises(InputError, match="no run to resume"):
-        RunFolder(tmp_path / "none").create(resume=True)
+    for folder in (tmp_path, tmp_path / "none"):
+        opened = RunFolder(folder).open(resume=True)
+        with pytest.raises(InputError, match="no run to resume"), opened:
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwrite_deletes_a_run_and_nothing_else(tmp_path):
@@ -30,13 +31,13 @@ def test_overwrite_deletes_a_run_and_nothing_else(tmp_path):
     (run.tensorboard / "events").write_bytes(b"x")
     foreign = tmp_path / "thesis.tex"
     foreign.write_text("years of work")
-    with pytest.raises(InputError, match=r"thesis\.tex"):
-        run.create(overwrite=True)
+    with pytest.raises(InputError, match=r"thesis\.tex"), run.open(overwrite=True):
+        pass
     assert run.last.exists()
     foreign.unlink()
     (tmp_path / ".last.ckpt.k3j4h5").write_bytes(b"cut short by a kill")
-    run.create(overwrite=True)
-    assert list(tmp_path.iterdir()) == []
+    with run.open(overwrite=True):
+        assert list(tmp_path.iterdir()) == [run.lock]
 
 
 def test_rewinding_drops_what_a_resumed_run_does_again(tmp_path):

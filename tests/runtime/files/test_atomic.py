@@ -89,11 +89,11 @@ def test_content_is_on_disk_before_the_name_and_the_name_before_the_end(tmp_path
 
 
 def test_only_temporaries_of_the_named_files_are_removed(tmp_path):
-    for name in (".a.txt.k3j4h5x_", ".b.txt.k3j4h5x_", "a.txt", ".a.txt.mine"):
+    for name in (".a.txt.k3j4h5x_", ".b.txt.k3j4h5x_", "a.txt", ".aa.txt.k3j4h5x_"):
         (tmp_path / name).touch()
     remove_temporaries(tmp_path, ["a.txt"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".a.txt.mine",
+        ".aa.txt.k3j4h5x_",
         ".b.txt.k3j4h5x_",
         "a.txt",
     ]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from co2net.training.holdout import KEPT_PER_CLASS, split
+from co2net.training.training_data import KEPT_PER_CLASS, split_holdout
 from co2net_runtime.errors import InputError
 
 label_matrices = st.integers(1, 40).flatmap(
@@ -18,7 +18,7 @@ label_matrices = st.integers(1, 40).flatmap(
 @given(label_matrices, st.floats(0.05, 0.9))
 def test_every_class_keeps_a_pair_or_what_it_had(labels, fraction):
     try:
-        kept, held = split(labels, fraction)
+        kept, held = split_holdout(labels, fraction)
     except InputError:
         assume(False)
     assert sorted([*kept, *held]) == list(range(len(labels)))
@@ -27,10 +27,10 @@ def test_every_class_keeps_a_pair_or_what_it_had(labels, fraction):
 
 def test_every_class_that_can_holds_out_its_share():
     labels = np.eye(4)[np.repeat(np.arange(4), [30, 10, 3, 2])]
-    _, held = split(labels, 0.1)
+    _, held = split_holdout(labels, 0.1)
     assert labels[held].sum(axis=0).tolist() == [3, 1, 1, 0]
 
 
 def test_nothing_to_hold_out_is_an_error():
     with pytest.raises(InputError, match="--select last"):
-        split(np.eye(3)[[0, 0, 1, 1, 2]], 0.1)
+        split_holdout(np.eye(3)[[0, 0, 1, 1, 2]], 0.1)
