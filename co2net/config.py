@@ -39,11 +39,11 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         _require_finite(self)
-        _require_at_least(self, 1, ("attention_dim", "embed_dim", "pool_kernel"))
+        _require_at_least(self, 1, ("attention_dim", "embed_dim"))
         for name in ("stream_dropout", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.pool_kernel % 2 == 0:
+        if self.pool_kernel < 1 or self.pool_kernel % 2 == 0:
             raise ValueError(f"pool_kernel must be odd and positive, got {self.pool_kernel}")
 
     def for_data(self, *, classes: int, rgb_dim: int, flow_dim: int) -> "ModelConfig":

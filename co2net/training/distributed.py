@@ -81,19 +81,31 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=TIMEOUT)
     try:
+        _join("nccl" if device.type == "cuda" else "gloo")
         yield ProcessGroup(device, distributed.get_rank(), distributed.get_world_size())
     except distributed.DistBackendError as error:
         raise ProcessLost(_lost(error)) from error
     except RuntimeError as error:
         # gloo raises a plain RuntimeError
-        if "gloo" not in str(error) and "Connection closed by peer" not in str(error):
+        if "gloo" not in str(error).casefold() and "Connection closed by peer" not in str(error):
             raise
         raise ProcessLost(_lost(error)) from error
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun gives restarted processes the store that holds the addresses of the dead ones;
+        # on several nodes the counts of restarts differ
+        count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"start-{count}", store)
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT
+    )
 
 
 def _lost(error: Exception) -> str:

@@ -1,8 +1,10 @@
 """What the two processes of test_distributed run; also imported there for one process.
 
-torchrun ... distributed_worker.py DATA OUT
+torchrun ... distributed_worker.py DATA OUT [command]
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -44,9 +46,29 @@ def run(folder, out, iterations, group):
     train(data, config, RunFolder(out), group, ProgressLine(quiet=True))
 
 
+def command(folder, out):
+    """Run co2net-train for 6 iterations; when first started, rank 1 is killed in the fifth."""
+    from co2net.cli.train import main
+
+    stepped = Trainer.step
+
+    def step(trainer, features, labels, iteration):
+        dies = os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if dies and iteration == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stepped(trainer, features, labels, iteration)
+
+    Trainer.step = step
+    settings = [*SETTINGS, "iterations=6", "checkpoint_every=3"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    main([folder, "--out", str(out), "--device", "cpu", "--threads", "1", "--quiet", *options])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, out = sys.argv[1], Path(sys.argv[2])
+    if sys.argv[3:] == ["command"]:
+        command(folder, out)
     with process_group(torch.device("cpu")) as group:
         # rank 0's weights count, whatever the others began with
         found = gradients(folder, group, group.rank, weights_seed=group.rank)
