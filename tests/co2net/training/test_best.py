@@ -1,11 +1,19 @@
 import itertools
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net.training.best import Score, headline_average, selection_score, update_best
+from co2net.training.best import (
+    Score,
+    headline_average,
+    selection_score,
+    undecided_note,
+    update_best,
+)
 from co2net.training.validation import LabelScores
+from co2net_runtime.errors import InputError
 
 
 def best_of(scores):
@@ -45,6 +53,24 @@ def test_one_held_out_video_is_a_tie():
         for value, loss in [(0.975, 2.8), (0.9625, 2.6), (0.90, 2.0)]
     ]
     assert best_of(scores).iteration == 1
+
+
+@pytest.mark.parametrize(("value", "loss"), [(0.5, math.nan), (math.nan, 1.0), (0.5, math.inf)])
+def test_nan_never_chooses(value, loss):
+    with pytest.raises(InputError, match="cannot choose a checkpoint"):
+        selection_score("best-on-holdout", None, LabelScores(value, loss, 20))
+
+
+def test_a_hold_out_that_ties_throughout_is_said():
+    def records(*maps):
+        found = [{"holdout": {"classification_map": each, "videos": 10}} for each in maps]
+        return [{"iteration": 1}, *found]
+
+    assert "could not choose between 2 evaluations (100.00 to 100.00 on 10 videos)" in (
+        undecided_note(records(1.0, 1.0)) or ""
+    )
+    assert undecided_note(records(1.0)) is None
+    assert undecided_note(records(0.5, 1.0)) is None
 
 
 @pytest.mark.parametrize(

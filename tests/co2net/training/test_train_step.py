@@ -24,7 +24,7 @@ def batch(seed=0):
 
 def trainer(**settings):
     torch.manual_seed(0)
-    return Trainer(MODEL, TrainConfig(learning_rate=1e-2, **settings), CPU)
+    return Trainer(MODEL, TrainConfig(**{"learning_rate": 1e-2, **settings}), CPU)
 
 
 def weights(trainer):
@@ -64,7 +64,7 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(precision):
     assert same(before, weights(trained))
 
 
-def test_a_restored_learner_goes_on_identically():
+def test_a_restored_trainer_goes_on_identically():
     first, second = trainer(), trainer()
     for _ in range(3):
         first.step(*batch(), 1)
@@ -99,3 +99,52 @@ def test_a_compiled_network_is_traced_and_trains():
     ours = trained.step(*batch(), 1)
     torch.manual_seed(1)
     assert ours == plain.step(*batch(), 1)
+
+
+def test_gradients_are_clipped_to_the_norm():
+    trained = trainer(clip_norm=0.5)
+    norm = trained.step(*batch(), 1)["grad_norm"]
+    squares = [parameter.grad.square().sum() for parameter in trained.model.parameters()]
+    assert norm > 0.6
+    assert torch.stack(squares).sum().sqrt().item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_averaged_weights_are_the_exponential_mean_of_the_weights():
+    trained = trainer(ema_decay=0.8)
+    trained.step(*batch(), 1)
+    mean = weights(trained)
+    for iteration in range(2, 6):
+        trained.step(*batch(), iteration)
+        mean = {n: 0.8 * mean[n] + 0.2 * value for n, value in weights(trained).items()}
+    for name, value in trained.result.state_dict().items():
+        torch.testing.assert_close(value, mean[name])
+    assert not same(weights(trained), mean)
+
+
+def test_averaging_changes_no_step():
+    plain, averaged = trainer(), trainer(ema_decay=0.8)
+    for iteration in range(1, 4):
+        for each in (plain, averaged):
+            torch.manual_seed(iteration)
+            each.step(*batch(), iteration)
+    assert same(weights(plain), weights(averaged))
+    assert plain.result is plain.model
+
+
+def test_adamw_decays_the_weights_apart_from_the_gradient():
+    """The definition of AdamW's first step: Adam's without decay, from weights pulled to 0."""
+    found = trainer(optimizer="adamw", weight_decay=0.5)
+    expected = trainer(weight_decay=0.0)
+    before = weights(found)
+    for each in (found, expected):
+        torch.manual_seed(1)
+        each.step(*batch(), 1)
+    after = weights(expected)
+    for name, value in weights(found).items():
+        torch.testing.assert_close(value, after[name] - 0.01 * 0.5 * before[name])
+
+
+def test_the_warm_up_reaches_the_optimizer():
+    trained = trainer(warmup=4)
+    assert trained.step(*batch(), 1)["learning_rate"] == 0.0025
+    assert {group["lr"] for group in trained.optimizer.param_groups} == {0.0025}
