@@ -11,7 +11,7 @@ from typing import Any
 from co2net_benchmarks.hardware.machine import Machine
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 
 FORMAT = "co2net-bench-run"
 REPORT_FORMAT = "co2net-bench-report"
@@ -93,9 +93,5 @@ def _take_header(document: Any, wanted: str, where: str | os.PathLike[str]) -> N
         raise InputError(
             f"{where}: no run file of co2net-bench: write one with 'co2net-bench latency ... --out'"
         )
-    version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{where}: schema version {version}, this program reads {SCHEMA_VERSION}: measure "
-            "again or update co2net"
-        )
+    remedy = "measure again or update co2net"
+    take_schema_version(document, str(where), (SCHEMA_VERSION,), remedy)

@@ -97,12 +97,12 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
 
 
 def _join(backend: str) -> None:
-    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]  # public in its docs
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun gives restarted processes the store that holds the addresses of the dead ones;
         # on several nodes the counts of restarts differ
         count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = distributed.PrefixStore(f"start-{count}", store)
+        store = distributed.PrefixStore(f"start-{count}", store)  # type: ignore[attr-defined]  # as above
     distributed.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT
     )

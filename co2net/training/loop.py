@@ -120,7 +120,7 @@ def train(
                 _evaluate(at, checkpoints, metrics, line)
             elif _due(at.iteration, config.checkpoint_every):
                 checkpoints.save_last(at)
-            interrupted = group.any(interruption.requested) and not finished
+            interrupted = group.any(interruption.is_set()) and not finished
             stopped = interrupted or group.any(finished or _impatient(config, at.best))
         if interrupted:
             checkpoints.save_last(at)

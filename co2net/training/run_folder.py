@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_folder, remove_temporaries, write_text
-from co2net_runtime.files.lock import exclusive
+from co2net_runtime.files.atomic import output_folder, sweep_temporaries, write_text
+from co2net_runtime.files.lock import lock, lock_file
 
 
 class RunFolder:
@@ -27,7 +27,6 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.curves = self.path / "curves.png"
         self.tensorboard = self.path / "tensorboard"  # folder of event files
-        self.lock = self.path / ".lock"  # holds the process id of the training in the folder
 
     @contextmanager
     def open(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
@@ -45,9 +44,10 @@ class RunFolder:
         if resume and not self.config.is_file():
             raise InputError(f"{self.path}: no run to resume here (no {self.config.name})")
         output_folder(self.path)
-        with exclusive(self.lock, f"the run in {self.path}"):
-            remove_temporaries(self.path, [path.name for path in self._files()])
-            if not resume and any(path != self.lock for path in self.path.iterdir()):
+        with lock(self.path):
+            for file in self._files():
+                sweep_temporaries(self.path, file.name)
+            if not resume and self._entries():
                 if not overwrite:
                     raise InputError(
                         f"{self.path}: not empty: pass --resume to continue the run, --overwrite "
@@ -108,9 +108,11 @@ class RunFolder:
     def _files(self) -> list[Path]:
         return [path for path in vars(self).values() if path != self.path]
 
+    def _entries(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path != lock_file(self.path)]
+
     def _clear(self) -> None:
-        ours = self._files()
-        entries = [*self.path.iterdir()]
+        ours, entries = self._files(), self._entries()
         for entry in entries:
             if entry not in ours:
                 raise InputError(
@@ -120,7 +122,7 @@ class RunFolder:
         for entry in entries:
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry != self.lock:
+            else:
                 entry.unlink()
 
 

@@ -17,7 +17,8 @@ from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS, BackendName
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
@@ -72,8 +73,10 @@ _PATH = click.Path(path_type=Path)
     help="Predictions or a model to compare with: differences in mAP, segments lost and gained.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of a model, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@click.option("--device", default="auto", help="Device of a model, as cpu or cuda:0.")
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), default="auto", help="Backend of the runtime."
+)
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
 @console.quiet_option
@@ -89,8 +92,8 @@ def accuracy(
     analysed_tious: tuple[float, ...],
     baseline: Path | None,
     threads: int | None,
-    device: str | None,
-    backend: str | None,
+    device: str,
+    backend: BackendName,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -105,10 +108,10 @@ def accuracy(
     if out is not None:
         output_folder(out.parent)
     machine, created = describe_machine(), now()
-    engine = EngineOptions(threads, device, backend)
+    engine = EngineOptions(threads=threads, device=device, backend=backend)
     sources = [predictions] if baseline is None else [predictions, baseline]
     runs_models = any(map(is_model, sources))
-    if engine.given() and not runs_models:
+    if engine != EngineOptions() and not runs_models:
         raise click.UsageError("--threads, --device and --backend are for models")
     dataset = open_dataset(data, dataset_options, features=runs_models)
     for warning in dataset.warnings:
@@ -124,7 +127,7 @@ def accuracy(
     change = None if baseline is None else compare(judged[0], judged[1], dataset.classes)
     results = accuracy_results(judged[0], subset, options, dataset.classes, analysis, change)
 
-    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **vars(engine)}
+    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **to_mapping(engine)}
     command = ("co2net-bench", *sys.argv[1:])
     run = Run("accuracy", created, command, machine, settings, to_mapping(results))
     if out is not None:

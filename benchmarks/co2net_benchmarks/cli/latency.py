@@ -14,8 +14,9 @@ from co2net_benchmarks.latency.single_stream import LatencyOptions
 from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
 from co2net_benchmarks.length_mix import LENGTH_MIXES
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
 from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS, BackendName
 from co2net_runtime.cli import console
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
@@ -110,8 +111,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
-@click.option("--device", help="Device, as cpu or cuda:0, for the runtime and PyTorch.")
-@click.option("--backend", help="Backend of the runtime.")
+@click.option(
+    "--device", default="auto", help="Device, as cpu or cuda:0, for the runtime and PyTorch."
+)
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), default="auto", help="Backend of the runtime."
+)
 @click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
@@ -133,8 +138,8 @@ def latency(
     features: Path | None,
     seed: int,
     threads: int | None,
-    device: str | None,
-    backend: str | None,
+    device: str,
+    backend: BackendName,
     no_gemm: bool,
     out: Path | None,
     as_json: bool,
@@ -159,7 +164,7 @@ def latency(
         mix=mix,
         mix_videos=mix_videos,
         server=ServerOptions(bound_s=bound_ms / 1e3, queries=server_queries, seed=seed),
-        engine=EngineOptions(threads, device, backend),
+        engine=EngineOptions(threads=threads, device=device, backend=backend),
         features=None if features is None else str(features),
         seed=seed,
         gemm=not no_gemm,

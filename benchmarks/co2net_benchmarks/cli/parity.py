@@ -10,7 +10,8 @@ from co2net.data.dataset import DatasetOptions
 from co2net_benchmarks.cli.lengths import Lengths
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS, BackendName
 from co2net_runtime.cli import console
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import output_folder
@@ -59,8 +60,10 @@ _PATH = click.Path(path_type=Path)
     help="Of --bisect, in units of max(1, largest value).  [default: by precision]",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of the artefacts, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@click.option("--device", default="auto", help="Device of the artefacts, as cpu or cuda:0.")
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), default="auto", help="Backend of the runtime."
+)
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
 @console.quiet_option
@@ -76,8 +79,8 @@ def parity(
     with_bisection: bool,
     tolerance: float | None,
     threads: int | None,
-    device: str | None,
-    backend: str | None,
+    device: str,
+    backend: BackendName,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -103,7 +106,7 @@ def parity(
         seed=seed,
         features=None if features is None else str(features),
         videos=videos,
-        engine=EngineOptions(threads, device, backend),
+        engine=EngineOptions(threads=threads, device=device, backend=backend),
         bisect=with_bisection,
         tolerance=tolerance,
     )

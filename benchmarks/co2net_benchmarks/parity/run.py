@@ -10,15 +10,16 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import DatasetOptions, open_dataset
-from co2net_benchmarks.inputs import evenly, is_dataset, planted_features
+from co2net.data.video import evenly
+from co2net_benchmarks.inputs import is_dataset, planted_features
 from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_graph
 from co2net_benchmarks.parity.compare import compare_artefact
 from co2net_benchmarks.parity.reference import Material
 from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, TensorStep
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import find_feature_files
+from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.files.atomic import sha256
 from co2net_runtime.localizer import Localizer
 
@@ -85,7 +86,7 @@ def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Check
     except InputError as error:
         if "published" not in str(error):
             raise
-        with Localizer.load(artefact, **engine.given()) as localizer:
+        with Localizer.load(artefact, engine) as localizer:
             contract = localizer.contract
         return Checkpoint.from_published(
             path,
@@ -110,7 +111,7 @@ def _compare(
 ) -> ArtefactParity:
     failed = ArtefactParity(path.name, path.name, path.stat().st_size, "failed")
     try:
-        localizer = Localizer.load(path, **engine.given())
+        localizer = Localizer.load(path, engine)
     except Co2netError as error:
         return dataclasses.replace(failed, reason=str(error))
     with localizer:

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Any, Literal
 
 from co2net_benchmarks.runners.process import Child, TargetError
-from co2net_benchmarks.runners.runners import EngineOptions, Prepared
+from co2net_benchmarks.runners.runners import Prepared
 from co2net_benchmarks.runners.targets import Target
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError, InputError
 
 Status = Literal["measured", "not installed", "failed"]

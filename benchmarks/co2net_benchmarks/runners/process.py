@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from co2net_benchmarks.runners.runners import EngineOptions, Prepared
+from co2net_benchmarks.runners.runners import Prepared
 from co2net_benchmarks.runners.targets import Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError
+from co2net_runtime.files.records import to_mapping
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _QUIET_FOR_S = 0.02
@@ -75,7 +77,7 @@ class Child:
             target=_plain(prepared.target),
             path=str(prepared.path),
             contract=prepared.contract,
-            options=vars(options),
+            options=to_mapping(options),
         )
 
     def settle(self) -> float:

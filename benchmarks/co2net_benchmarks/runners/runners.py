@@ -13,31 +13,14 @@ import numpy.typing as npt
 from co2net_benchmarks.graphs.macs import macs_per_snippet
 from co2net_benchmarks.runners.targets import DESCRIPTIONS, Target
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.decoding.proposals import decode
-from co2net_runtime.detections import Detections
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.decoding.detect import detect
 from co2net_runtime.features import Features
 
 if TYPE_CHECKING:
-    from co2net_runtime.localizer import Activations
+    from co2net_runtime.network.network import Activations
 
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How to open a target; None leaves the default of the engine.
-
-    threads: of one operator. device, backend: as the runtime names them (PyTorch takes the
-    device, too).
-    """
-
-    threads: int | None = None
-    device: str | None = None
-    backend: str | None = None
-
-    def given(self) -> dict[str, Any]:
-        """Return those that are set."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -79,9 +62,7 @@ class Subject:
     def decode(self, outputs: Any) -> int:
         """Turn the network's (cas, attention) into segments in seconds; return how many."""
         cas, attention = outputs
-        found = decode(cas, attention, self.contract.decode)
-        segments = self.contract.timing.to_seconds(np.stack([found.start, found.end], axis=1))
-        return len(Detections(segments, found.score, found.label, self.contract.classes))
+        return len(detect(cas, attention, self.contract))
 
     def tensors(self, outputs: Any) -> Outputs:
         """Return the network's cas (T, C + 1) and attention (T,)."""
@@ -113,17 +94,17 @@ class RuntimeSubject(Subject):
     def __init__(self, prepared: Prepared, options: EngineOptions) -> None:
         from co2net_runtime.localizer import Localizer
 
-        self._localizer = Localizer.load(prepared.path, **options.given())
+        self._localizer = Localizer.load(prepared.path, options)
         self.contract = self._localizer.contract
         self.engine = f"co2net runtime, {self._localizer.engine}"
 
     def network(self, features: Features) -> "Activations":
-        """Run Localizer.activations."""
-        return self._localizer.activations(features)
+        """Run the localizer's network."""
+        return self._localizer.network.run([features])[0]
 
     def decode(self, outputs: "Activations") -> int:
-        """Run Localizer.decode."""
-        return len(self._localizer.decode(outputs))
+        """Run Localizer.detect."""
+        return len(self._localizer.detect(outputs))
 
     def tensors(self, outputs: "Activations") -> Outputs:
         """Return what the localizer's activations hold."""
@@ -143,7 +124,7 @@ class RuntimeSubject(Subject):
             files = paths[begin : begin + PACKED_WINDOW]
             videos = [FeatureFile(p.stem, p).read(self.contract.feature_dim) for p in files]
             start = time.perf_counter()
-            self._localizer.activations_of(videos, size=size)
+            self._localizer.network.run(videos, size=size)
             spent_s += time.perf_counter() - start
         return spent_s
 
@@ -168,7 +149,7 @@ class TorchSubject(Subject):
         # a checkpoint may hold the training's state besides
         self.model_bytes = sum(weight.nbytes for weight in checkpoint.weights.values())
         self._torch = torch
-        self._device = torch.device(options.device or "cpu")
+        self._device = torch.device("cpu" if options.device == "auto" else options.device)
         self._model: Callable[..., Any] = checkpoint.build().to(self._device)
         if prepared.target.kind == "compile":
             self._model = torch.compile(self._model, dynamic=True)

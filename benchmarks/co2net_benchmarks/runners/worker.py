@@ -47,11 +47,13 @@ class Worker:
             importlib.import_module(module)
         import_s = time.perf_counter() - start
 
-        from co2net_benchmarks.runners.runners import EngineOptions, Prepared, open_subject
+        from co2net_benchmarks.runners.runners import Prepared, open_subject
+        from co2net_runtime.backends import EngineOptions
+        from co2net_runtime.files.records import from_mapping
 
         prepared = Prepared(to_open, Path(path), contract)
         start = time.perf_counter()
-        self._subject = open_subject(prepared, EngineOptions(**options))
+        self._subject = open_subject(prepared, from_mapping(EngineOptions, options, "options"))
         return {"import_s": import_s, "load_s": time.perf_counter() - start}
 
     def facts(self) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from co2net_benchmarks.parity.results import ArtefactParity
 from co2net_benchmarks.parity.run import ParityPlan, run_parity
 from co2net_benchmarks.runners.pool import Fleet, Member
 from co2net_benchmarks.timing import percentile
-from co2net_runtime.artefact.contract import MIN_ROWS
-from co2net_runtime.backends.ort.cpu import OPENING_ROWS
 from co2net_runtime.errors import InputError
 from studies.goals.judging import Goal, exactly, faster
 from studies.goals.setup import Setup, take_rounds
@@ -30,7 +28,7 @@ def fp32_goals(setup: Setup) -> list[Goal]:
         for place, length in enumerate((*LENGTHS, *AFTER_LONG_ONES)):
             name = f"T = {length}" + (", after long ones" if place >= len(LENGTHS) else "")
             setup.tell(f"  fp32, {name}")
-            turns = network_turns(fleet, setup.video(length), length, setup.rounds)
+            turns = network_turns(fleet, setup.video(length), setup.rounds)
             least = 1.4 if length >= FAST_FROM else 1.0
             for each in (ours, alone):
                 what = f"{each.name}, {name}"
@@ -46,17 +44,15 @@ def int8_goals(setup: Setup) -> list[Goal]:
     with setup.opened(plain, ours) as fleet:
         for length, least in INT8_TARGETS.items():
             setup.tell(f"  int8, T = {length}")
-            turns = network_turns(fleet, setup.video(length), length, setup.rounds)
+            turns = network_turns(fleet, setup.video(length), setup.rounds)
             what = f"int8, T = {length}"
             goals.append(faster(2, what, turns[ours.name], turns[plain.name], least))
     setup.tell("  int8, decisions")
     return [*goals, *_decisions(setup)]
 
 
-def network_turns(fleet: Fleet, path: Path, length: int, rounds: int) -> Turns:
+def network_turns(fleet: Fleet, path: Path, rounds: int) -> Turns:
     """Time the network on one video, all members in turns; seconds by name, turn and run."""
-    # the fast form is opened by the snippets seen, and is not to be timed while it opens
-    warm_up = OPENING_ROWS // length + 1 if length >= MIN_ROWS else 3
 
     def run(count: int, discard: int, rounds: int) -> Turns:
         def act(member: Member) -> dict[str, object]:
@@ -67,7 +63,7 @@ def network_turns(fleet: Fleet, path: Path, length: int, rounds: int) -> Turns:
             name: [answer["samples"]["network"] for answer in own] for name, own in answers.items()
         }
 
-    once = [turns[0][0] for turns in run(1, warm_up, 1).values()]
+    once = [turns[0][0] for turns in run(1, 3, 1).values()]
     count = max(1, round(TURN_S / percentile(once, 50)))
     return run(count, int(count > 1), rounds)
 

@@ -12,8 +12,8 @@ from co2net.data.dataset import Dataset, DatasetOptions
 from co2net_benchmarks.inputs import FeatureSource
 from co2net_benchmarks.runners.pool import Fleet, Member
 from co2net_benchmarks.runners.process import TargetError
-from co2net_benchmarks.runners.runners import EngineOptions
 from co2net_benchmarks.runners.targets import Kind, Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from studies.goals.fresh import ENGINE_ALONE, INFER, Fresh, run_fresh
@@ -81,7 +81,7 @@ class Setup:
 
         Raises InputError if one cannot be opened.
         """
-        with Fleet(targets, EngineOptions(threads or self.threads), self.folder) as fleet:
+        with Fleet(targets, EngineOptions(threads=threads or self.threads), self.folder) as fleet:
             for info in fleet.infos():
                 if info.status != "measured":
                     raise InputError(f"{info.file}: cannot be measured: {info.reason}")

@@ -1,16 +1,16 @@
+import errno
 import hashlib
-import resource
 import stat
-from pathlib import Path
 
 import pytest
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import (
     atomic_path,
+    output_file,
     output_folder,
-    remove_temporaries,
     sha256,
+    sweep_temporaries,
     write_text,
 )
 
@@ -63,37 +63,46 @@ def test_sha256(tmp_path):
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_former_file(tmp_path):
+def test_leftovers_of_a_killed_process_are_swept_and_those_in_use_are_not(tmp_path):
+    leftover = tmp_path / ".a.txt.k3j2h1g0"
+    other = tmp_path / ".b.txt.k3j2h1g0"
+    hidden = tmp_path / ".gitignore"
+    for file in (leftover, other, hidden):
+        file.touch()
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        sweep_temporaries(tmp_path, "a.txt")
+        assert temporary.is_file()
+        assert not leftover.exists()
+        assert other.is_file()
+        sweep_temporaries(tmp_path)
+        assert temporary.is_file()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".gitignore", "a.txt"]
+    sweep_temporaries(tmp_path / "missing")
+
+
+def test_an_output_file_is_not_replaced_unless_told(tmp_path):
+    assert output_file(tmp_path / "deep" / "a.txt", overwrite=False).parent.is_dir()
     write_text(tmp_path / "a.txt", "old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # the size limit of files fails as a full disk does: while writing
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"a\.txt: cannot write it: .*former file is kept"):
-            write_text(tmp_path / "a.txt", "x" * 2000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(InputError, match=r"a\.txt: exists already: .*--overwrite"):
+        output_file(tmp_path / "a.txt", overwrite=False)
+    assert output_file(tmp_path / "a.txt", overwrite=True) == tmp_path / "a.txt"
+    with pytest.raises(InputError, match="a folder"):
+        output_file(tmp_path, overwrite=True)
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+
+    def full():
+        with atomic_path(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match=r"a\.txt: cannot write: No space left on device"):
+        full()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_content_is_on_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
-    events = []
-    monkeypatch.setattr("os.fsync", lambda handle: events.append(Path(f"/proc/self/fd/{handle}").readlink()))
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
-    write_text(tmp_path / "a.txt", "x")
-    content, *rest = events
-    assert content.name.startswith(".a.txt.")
-    assert rest == ["rename", tmp_path]
-
-
-def test_only_temporaries_of_the_named_files_are_removed(tmp_path):
-    for name in (".a.txt.k3j4h5x_", ".b.txt.k3j4h5x_", "a.txt", ".aa.txt.k3j4h5x_"):
-        (tmp_path / name).touch()
-    remove_temporaries(tmp_path, ["a.txt"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".aa.txt.k3j4h5x_",
-        ".b.txt.k3j4h5x_",
-        "a.txt",
-    ]
+def test_the_longest_names_can_be_written(tmp_path):
+    name = "ä" * 125 + ".json"
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
