@@ -13,7 +13,7 @@ from co2net.config import LossOptions, TrainConfig
 from co2net.data.annotations import Video
 from co2net.data.dataset import Dataset
 from co2net.evaluation.mean_ap import classification_map, classification_scores
-from co2net.evaluation.protocol import evaluate, timing_of
+from co2net.evaluation.protocol import evaluate
 from co2net.losses.co2 import co2_loss
 from co2net.model import CO2Net, Outputs
 from co2net_runtime.decoding.detect import DetectionRules, detect
@@ -60,13 +60,12 @@ def score_detection(
             finite; the file is named.
     """
     started = time.perf_counter()
+    rules = DetectionRules(dataset.classes, dataset.timing, config.decode)
     results, scores, seen = {}, [], []
     with evaluating(model):
         for video in videos:
             outputs = predict(model, dataset, video.name)
             cas, attention = outputs.cas[0].cpu().numpy(), outputs.attention[0, :, 0].cpu().numpy()
-            timing = timing_of(video, dataset.timing)
-            rules = DetectionRules(dataset.classes, timing, config.decode)
             results[video.name] = detect(cas, attention, rules)
             scores.append(classification_scores(cas))
             seen.append(video)

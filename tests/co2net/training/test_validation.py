@@ -39,6 +39,7 @@ def test_videos_of_another_frame_rate_are_timed_at_their_own(tiny, tmp_path):
     file = tmp_path / "data" / "annotations.json"
     document = json.loads(file.read_text())
     for number, entry in enumerate(document["database"].values()):
+        entry["fps"] = 25.0
         if number % 2:
             entry["fps"] = 50.0
             entry["duration"] /= 2
