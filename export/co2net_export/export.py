@@ -282,6 +282,7 @@ class Exporter:
             opset=self._opset,
             checkpoint_sha256=self._sha256,
             timing=self.checkpoint.timing,
+            extraction=self.checkpoint.extraction,
             decode=self.checkpoint.decode,
             pool_kernel=config.pool_kernel,
             receptive_field=receptive_field(config),

@@ -29,7 +29,7 @@ def exporter(tiny, data):
     """One exporter for all tests of this file: PyTorch and its exporter run once."""
     dataset = open_dataset(data)
     return Exporter(
-        tiny.tiny_checkpoint(),
+        dataclasses.replace(tiny.tiny_checkpoint(), extraction={"backbone": "a test"}),
         checkpoint_sha256="ab" * 32,
         dataset=dataset,
         split=calibration_split(dataset),
@@ -61,6 +61,7 @@ def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     assert whole.receptive_field == ReceptiveField(cas=2, attention=3)
     assert whole.classes == exporter.checkpoint.classes
     for contract in (whole, chunk):
+        assert contract.extraction == {"backbone": "a test"}
         assert contract.parity["decisions"]["videos"] == 6
         assert contract.parity["gate"]["segments"] == 1.0
         assert {"cas", "attention", "scale"} == set(contract.parity["tensors"])
