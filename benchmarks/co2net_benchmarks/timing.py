@@ -86,7 +86,7 @@ class Summary:
         return self.cov is not None and self.cov > COV_LIMIT
 
 
-def summarise(samples: Sequence[float]) -> Summary:
+def summarize(samples: Sequence[float]) -> Summary:
     """Return the figures of samples in seconds. Raises ValueError without samples."""
     count = len(samples)
     mean = math.fsum(samples) / count if count else 0.0

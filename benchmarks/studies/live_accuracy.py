@@ -1,6 +1,6 @@
 """What does live operation cost in accuracy, and how late does it speak?
 
-    python -m studies.live_accuracy MODEL.onnx DATA --plot live-accuracy.png
+    python benchmarks/studies/live_accuracy.py MODEL.onnx DATA --plot live-accuracy.png
 
 Every video is a stream that begins cold, fed snippet by snippet. The mAP is that of all segments,
 as offline; the delay is that of an annotated instance's first segment of the right class at tIoU
@@ -309,7 +309,7 @@ def main(
     MODEL.live.onnx must lie beside MODEL (co2net-export --live; with --calibration DATA, the prior
     is compared, too).
 
-    Example: python -m studies.live_accuracy model.onnx data/ --out live.md
+    Example: python benchmarks/studies/live_accuracy.py model.onnx data/ --out live.md
     """
     dataset = open_dataset(data, dataset_options)
     subset = subset or dataset.test_subset

@@ -1,6 +1,6 @@
 """What does a snippet of a live stream cost, and does it stay so?
 
-    python -m studies.live_cost MODEL.onnx --snippets 100000
+    python benchmarks/studies/live_cost.py MODEL.onnx --snippets 100000
 
 Pushes random snippets one by one, to one stream and to 16 in the same tick, and compares the first
 and the last part of each run: neither time nor memory may grow with the stream.
@@ -157,7 +157,7 @@ def main(
 ) -> None:
     """Measure what live operation costs per snippet, SNIPPETS in all for each number of streams.
 
-    Example: python -m studies.live_cost model.onnx --snippets 100000 --out cost.md
+    Example: python benchmarks/studies/live_cost.py model.onnx --snippets 100000 --out cost.md
     """
     rows = []
     for count in streams:

@@ -1,4 +1,4 @@
-"""How fast is training? `python -m studies.training_speed` prints it as Markdown.
+"""How fast is training? `python benchmarks/studies/training_speed.py` prints it as Markdown.
 
 The parts of co2net.training.loop and the published loop, transcribed plainly, take turns in one
 process on the same random features, so that the ratio survives a noisy machine.
@@ -228,7 +228,7 @@ def speed_table(speed: TrainingSpeed, workload: Workload) -> Table:
 def main(rounds: int, iterations: int, snippets: int) -> None:
     """Time training against a plain transcription of the published loop, full size, on the CPU.
 
-    Example: python -m studies.training_speed --rounds 10
+    Example: python benchmarks/studies/training_speed.py --rounds 10
     """
     workload = Workload(snippets=snippets)
     click.echo(speed_table(measure(workload, rounds, iterations), workload).to_markdown())

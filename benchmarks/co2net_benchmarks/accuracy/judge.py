@@ -16,7 +16,7 @@ from co2net.evaluation.mean_ap import (
     classification_scores,
 )
 from co2net.evaluation.protocol import Evaluation, evaluate
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.detections import Detections, read_results

@@ -17,7 +17,7 @@ from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder

@@ -1,11 +1,16 @@
 """co2net-bench: a group whose commands are imported when they are run."""
 
 import importlib
+import os
 from types import MappingProxyType
 
 import click
 
 from co2net_runtime.cli import console
+from co2net_runtime.files.records import nearest
+
+# before anything imports onnxruntime, here and in the processes that are started
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # NAME is the click command NAME in co2net_benchmarks.cli.NAME
 COMMANDS = MappingProxyType(
@@ -28,11 +33,11 @@ class _LazyGroup(console.Group):
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002 click's signature
+        ctx: click.Context,
         cmd_name: str,
     ) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"no command {cmd_name!r}{nearest(cmd_name, COMMANDS)}", ctx)
         module = importlib.import_module(f"co2net_benchmarks.cli.{cmd_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)

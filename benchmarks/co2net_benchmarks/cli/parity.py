@@ -7,10 +7,10 @@ import click
 
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.latency import Lengths
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import output_folder
@@ -37,7 +37,9 @@ _PATH = click.Path(path_type=Path)
     help="Videos to judge decisions on: a feature file, a folder of them, or a dataset, whose "
     "annotations then give the mAP, too.",
 )
-@click.option("--videos", type=click.IntRange(min=1), help="Judge on so many of DATA's videos.")
+@click.option(
+    "--videos", type=click.IntRange(min=1), metavar="N", help="Judge on only N of DATA's videos."
+)
 @with_dataset_options
 @click.option(
     "--lengths",
@@ -85,8 +87,8 @@ def parity(
     """Compare ARTEFACTs, in the runtime, with CHECKPOINT in PyTorch: tensors, decisions, mAP.
 
     CHECKPOINT may be a published state dict; what it does not hold is read off the first
-    artefact. The exit code is 1 if an artefact cannot be compared or does not meet its
-    precision's gate.
+    artefact. The exit code is 3 if an artefact does not meet its precision's gate, 1 if one
+    cannot be compared.
     """
     if out is not None:
         output_folder(out.parent)
@@ -116,5 +118,7 @@ def parity(
         click.echo(run.to_json(), nl=False)
     else:
         click.echo("\n\n".join(table.to_text() for table in parity_tables(results)))
-    if not results.passed:
+    if any(one.failures for one in results.artefacts):
+        click.get_current_context().exit(console.EXIT_GATE_FAILED)
+    if any(one.status == "failed" for one in results.artefacts):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

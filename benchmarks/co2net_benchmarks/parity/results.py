@@ -80,8 +80,3 @@ class ParityResults:
     checkpoint: str
     judged_on: str
     artefacts: tuple[ArtefactParity, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every artefact was compared and meets its gate."""
-        return all(one.status == "measured" and not one.failures for one in self.artefacts)

@@ -15,7 +15,7 @@ from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_g
 from co2net_benchmarks.parity.compare import compare_artefact
 from co2net_benchmarks.parity.reference import Material
 from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, TensorStep
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import find_feature_files

@@ -14,7 +14,7 @@ from co2net_benchmarks.run_file import read_runs
 def test_suite_leaves_runs_and_report(tiny, tmp_path):
     out = tmp_path / "out"
     arguments = [
-        "suite", tiny.checkpoint, tiny.artefact, "--quick", "--no-peers", "--lengths", "5",
+        "suite", tiny.checkpoint, tiny.artefact, "--quick", "--no-baselines", "--lengths", "5",
         "--threads", 1, "--quiet", "--out", out,
     ]  # fmt: skip
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from co2net_benchmarks.runners import targets
-from co2net_benchmarks.runners.targets import parse_target, parse_targets
+from co2net_benchmarks.runners.targets import missing_packages, parse_target, parse_targets
 from co2net_runtime.errors import InputError
 
 
@@ -38,8 +38,8 @@ def test_names_must_differ(tiny):
     assert len(parse_targets([str(tiny.artefact), f"again={tiny.artefact}"])) == 2
 
 
-def test_peers_are_made_of_what_is_given(tiny):
-    both = parse_targets([str(tiny.checkpoint), str(tiny.artefact)], peers=True)
+def test_baselines_are_made_of_what_is_given(tiny):
+    both = parse_targets([str(tiny.checkpoint), str(tiny.artefact)], baselines=True)
     assert [one.kind for one in both] == [
         "torch",
         "runtime",
@@ -48,15 +48,18 @@ def test_peers_are_made_of_what_is_given(tiny):
         "openvino",
         "openvino-f32",
     ]
-    artefact = parse_targets([str(tiny.artefact)], peers=True)
+    artefact = parse_targets([str(tiny.artefact)], baselines=True)
     assert [one.kind for one in artefact] == ["runtime", "openvino", "openvino-f32"]
-    given = parse_targets([f"plain:{tiny.checkpoint}"], peers=True)
+    given = parse_targets([f"plain:{tiny.checkpoint}"], baselines=True)
     assert [one.kind for one in given] == ["plain", "compile"]
 
 
 def test_published_decoding_needs_a_checkpoint(tiny):
     found = parse_targets([str(tiny.checkpoint)], published_decoding=True)
-    assert [one.published_decoding for one in found] == [False, True]
+    assert [(one.name, one.kind) for one in found] == [
+        ("tiny.ckpt", "torch"),
+        ("published:tiny.ckpt", "published"),
+    ]
     with pytest.raises(InputError, match="needs a checkpoint"):
         parse_targets([str(tiny.artefact)], published_decoding=True)
 
@@ -67,5 +70,5 @@ def test_missing_packages_are_named(tiny, monkeypatch):
         "find_spec",
         lambda name, find=importlib.util.find_spec: None if name == "openvino" else find(name),
     )
-    assert parse_target(f"openvino:{tiny.artefact}").missing_packages() == ["openvino"]
-    assert parse_target(str(tiny.checkpoint)).missing_packages() == []
+    assert missing_packages(parse_target(f"openvino:{tiny.artefact}")) == ["openvino"]
+    assert missing_packages(parse_target(str(tiny.checkpoint))) == []
