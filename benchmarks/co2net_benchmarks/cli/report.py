@@ -8,7 +8,7 @@ from co2net_benchmarks.latency.run import LatencyResults
 from co2net_benchmarks.run_file import Run, read_runs, report_json
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_folder, write_text
+from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
 from co2net_runtime.files.records import from_mapping
 
 EPILOG = """
@@ -47,7 +47,9 @@ class Percent(click.ParamType[float]):
 
 @click.command(cls=console.Command, epilog=EPILOG)
 @click.argument("runs", nargs=-1, type=_PATH, metavar="[RUN...]")
-@click.option("--out", "-o", type=_PATH, help="The page; .json and .md are written beside it.")
+@click.option(
+    "--out", "-o", type=_PATH, help="The page; .json, .md and a .png are written beside it."
+)
 @click.option(
     "--compare",
     type=_PATH,
@@ -116,6 +118,10 @@ def report(
     for path, text in pages.items():
         write_text(path, text)
         click.echo(path)
+    if (picture := made.to_png()) is not None:
+        with atomic_path(out.with_suffix(".png")) as path:
+            path.write_bytes(picture)
+        click.echo(out.with_suffix(".png"))
     console.note(f"{len(read)} runs", quiet=quiet)
 
 

@@ -182,6 +182,35 @@ def test_the_turns_of_all_lengths_are_spread_over_the_measurement(tiny, tmp_path
     assert [row.stages["total"].count for row in rows] == [16, 16]
 
 
+def test_the_next_turn_waits_until_the_processor_is_quiet(tiny, tmp_path, monkeypatch):
+    """An engine whose threads spin after its query must not cost the next target time."""
+    events = []
+    ask, settle = Child.ask, Child.settle
+
+    def recording_ask(child, do, **arguments):
+        if do == "run":
+            events.append(("run", child))
+        return ask(child, do, **arguments)
+
+    def recording_settle(child):
+        events.append(("quiet", child))
+        settle(child)
+        return 0.125
+
+    monkeypatch.setattr(Child, "ask", recording_ask)
+    monkeypatch.setattr(Child, "settle", recording_settle)
+    np.save(tmp_path / "video.npy", planted_features(9, 16))
+    targets = parse_targets([str(tiny.artefact), f"b={tiny.artefact}"])
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        first, second = pool.processes
+        turns = pool.take_turns(
+            lambda process: process.ask("run", path=str(tmp_path / "video.npy"), count=1)
+        )
+        busy = [busy_s for _, _, busy_s in turns]
+    assert events == [("run", first), ("quiet", first), ("run", second), ("quiet", second)]
+    assert busy == [0.125, 0.125]
+
+
 def test_a_length_ends_when_its_time_is_spent(tiny, tmp_path):
     options = LatencyOptions(lengths=(5,), samples=1000, warmup=1, length_limit_s=0)
     steps = []

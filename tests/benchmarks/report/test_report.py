@@ -143,10 +143,13 @@ def test_page_is_self_contained_and_escaped(tmp_path):
     assert "Not from one machine: cpu: Some CPU against Another CPU" in page
 
 
-def test_markdown_and_json_stand_beside_the_page(tmp_path):
+def test_markdown_json_and_a_picture_stand_beside_the_page(tmp_path):
     path = write(tmp_path / "in.json", run_of(latency_results()))
     result = report(path, "-o", tmp_path / "out.html")
-    assert result.stdout.split() == [str(tmp_path / f"out.{end}") for end in ("html", "json", "md")]
+    assert result.stdout.split() == [
+        str(tmp_path / f"out.{end}") for end in ("html", "json", "md", "png")
+    ]
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     lines = (tmp_path / "out.md").read_text().splitlines()
     assert any("model\\|x.ckpt" in line for line in lines)
     # every row of a table is as wide as its head
