@@ -21,7 +21,7 @@ from co2net.data.dataset import Dataset, DatasetOptions, open_dataset
 from co2net.data.video import Video
 from co2net.evaluation.mean_ap import EvaluationOptions, temporal_iou
 from co2net.evaluation.protocol import evaluate
-from co2net_benchmarks.report.charts import COLOURS, MARKERS
+from co2net_benchmarks.report.charts import COLORS, MARKERS
 from co2net_benchmarks.tables import Table
 from co2net_benchmarks.timing import percentile
 from co2net_runtime.backends import Arrays, Backend
@@ -198,13 +198,13 @@ def draw(rows: Sequence[LiveAccuracy], path: Path) -> None:
     at = {row.name: (row.mean_s, 100 * row.map["0.1:0.7"]) for row in rows}
     offline = [name for name, (delay, _) in at.items() if np.isnan(delay)]
     curve = {cut: at[cut_name(cut)] for cut in CUTS}
-    cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLOURS[0])
+    cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLORS[0])
     for cut, point in curve.items():
         name = "never" if cut is None else f"{cut:g} s"
         cutting.annotate(name, point, xytext=(5, 6), textcoords="offset points")
     others = [name for name in at if name not in {*offline, *map(cut_name, CUTS)}]
     for index, name in enumerate([DEFAULT, *others]):
-        context.plot(*at[name], MARKERS[index], color=COLOURS[index], label=name)
+        context.plot(*at[name], MARKERS[index], color=COLORS[index], label=name)
     cutting.set_xscale("log")
     cutting.xaxis.set_major_formatter("{x:g}")
     cutting.xaxis.set_minor_formatter("")

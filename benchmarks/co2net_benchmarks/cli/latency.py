@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from co2net_benchmarks.cli.options import explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.inputs import LENGTH_MIXES
 from co2net_benchmarks.latency.run import Plan, Scenario, measure
@@ -121,6 +122,7 @@ class Lengths(click.ParamType[tuple[int, ...]]):
 @click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@explain_option
 @console.quiet_option
 @console.version_option
 def latency(
@@ -142,6 +144,7 @@ def latency(
     no_gemm: bool,
     out: Path | None,
     as_json: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Measure how long TARGETs take for one video, from the feature file to the segments.
@@ -177,7 +180,8 @@ def latency(
     if as_json:
         click.echo(run.to_json(), nl=False)
     else:
-        click.echo("\n\n".join(table.to_text() for table in latency_tables(results)))
-        click.echo(f"\n{PERCENTILE_NOTE}")
+        print_tables(latency_tables(results), explain=explain)
+        if explain:
+            click.echo(f"\n{PERCENTILE_NOTE}")
     if any(info.status == "failed" for info in results.targets):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

@@ -8,6 +8,7 @@ import click
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
 from co2net_benchmarks.cli.latency import Lengths
+from co2net_benchmarks.cli.options import explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
 from co2net_benchmarks.runners.runner import EngineOptions
@@ -65,6 +66,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--backend", help="Backend of the runtime.")
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@explain_option
 @console.quiet_option
 @console.version_option
 def parity(
@@ -82,6 +84,7 @@ def parity(
     backend: str | None,
     out: Path | None,
     as_json: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Compare ARTEFACTs, in the runtime, with CHECKPOINT in PyTorch: tensors, decisions, mAP.
@@ -117,7 +120,7 @@ def parity(
     if as_json:
         click.echo(run.to_json(), nl=False)
     else:
-        click.echo("\n\n".join(table.to_text() for table in parity_tables(results)))
+        print_tables(parity_tables(results), explain=explain)
     if any(one.failures for one in results.artefacts):
         click.get_current_context().exit(console.EXIT_GATE_FAILED)
     if any(one.status == "failed" for one in results.artefacts):

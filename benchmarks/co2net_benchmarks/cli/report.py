@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from co2net_benchmarks.cli.options import explain_option, print_tables
 from co2net_benchmarks.latency.run import LatencyResults
 from co2net_benchmarks.run_file import Run, read_runs, report_json
 from co2net_runtime.cli import console
@@ -76,6 +77,7 @@ class Percent(click.ParamType[float]):
     help="With --compare: compare times as ratios to each run's reference target, which "
     "survives another machine.",
 )
+@explain_option
 @console.quiet_option
 @console.version_option
 def report(
@@ -85,6 +87,7 @@ def report(
     fail_over: float,
     allow_missing: bool,
     relative: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Make one self-contained page of RUN files, with all tables and charts.
@@ -96,7 +99,9 @@ def report(
     if compare is not None:
         if runs or out is not None:
             raise click.UsageError("--compare takes its two files and no RUN or --out")
-        _compare(*compare, fail_over, relative=relative, allow_missing=allow_missing)
+        _compare(
+            *compare, fail_over, relative=relative, allow_missing=allow_missing, explain=explain
+        )
         return
     if not runs:
         raise click.UsageError("give RUN files, or --compare OLD NEW")
@@ -126,7 +131,7 @@ def report(
 
 
 def _compare(
-    old: Path, new: Path, fail_over: float, *, relative: bool, allow_missing: bool
+    old: Path, new: Path, fail_over: float, *, relative: bool, allow_missing: bool, explain: bool
 ) -> None:
     from co2net_benchmarks.report.compare_runs import compare_runs, comparison_table
 
@@ -136,7 +141,7 @@ def _compare(
     changes = compare_runs(
         _latency(before, old), _latency(after, new), fail_over, relative=relative
     )
-    click.echo(comparison_table(changes, fail_over).to_text())
+    print_tables([comparison_table(changes, fail_over)], explain=explain)
     worse = [change for change in changes if change.verdict == "regressed"]
     missing = sorted({change.target for change in changes if change.verdict == "missing"})
     if missing:

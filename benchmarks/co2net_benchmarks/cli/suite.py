@@ -68,8 +68,8 @@ def suite(
 
     Runs parity, then latency (single-stream with cold starts, and offline over a quarter of
     THUMOS14's test lengths) with the baselines that are installed and the published
-    post-processing, then report. The run files stay in OUT. The exit code is 3 if an artefact does not meet its
-    gate, 1 if a target failed.
+    post-processing, then report. The run files stay in OUT. The exit code is 3 if an artefact does
+    not meet its gate, 1 if a target failed.
     """
     # a missing file is reported before the long work
     parse_targets([str(checkpoint), *map(str, artefacts)])

@@ -87,7 +87,7 @@ def _length_table(results: LatencyResults, infos: Mapping[str, RunnerInfo], leng
         f"ratio: time over that of {reference}, turn by turn, with its 95 % interval. max diff.: "
         "of cas or attention from the reference's, over max(1, max |cas|)."
     )
-    return Table(title, tuple(columns), tuple(body), (note,))
+    return Table(title, tuple(columns), tuple(body), explanations=(note,))
 
 
 def _ratio(ratio: Interval) -> str:
@@ -113,7 +113,7 @@ def _cold_table(starts: Sequence[ColdStart]) -> Table:
         f"{starts[0].total_s.count} fresh processes, medians",
         ("target", "process", "import", "load", "first", "total", "min..max", "peak MB"),
         rows,
-        ("The model files lie in the system's cache.",),
+        explanations=("The model files lie in the system's cache.",),
     )
 
 
@@ -135,10 +135,10 @@ def _offline_table(rows: Sequence[OfflineResult], meter: str | None) -> Table:
     )
     columns = ["target", "snippets/s", "95 %", "video-h per h", "ratio", "seconds", "segments"]
     columns += ["peak MB", *(["J per video minute"] if meter else [])]
-    notes = [f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."]
-    notes += [f"Energy of: {meter}."] if meter else []
+    notes = [f"Energy of: {meter}."] if meter else []
+    ratio = f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."
     title = f"Offline: {first.videos} videos, {first.snippets} snippets"
-    return Table(title, tuple(columns), body, tuple(notes))
+    return Table(title, tuple(columns), body, tuple(notes), explanations=(ratio,))
 
 
 def _joules(joules: float | None) -> tuple[str]:

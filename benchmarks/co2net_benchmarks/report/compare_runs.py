@@ -81,7 +81,7 @@ def comparison_table(changes: Sequence[Change], fail_over: float) -> Table:
         "intervals overlap, the difference may be nothing but the spread."
     )
     columns = ("target", "figure", "old", "new", "worse by", "intervals", "")
-    return Table("Old against new", columns, rows, (note,))
+    return Table("Old against new", columns, rows, explanations=(note,))
 
 
 def _figures(runs: Sequence[LatencyResults], *, relative: bool) -> Mapping[Key, _Figure]:

@@ -128,6 +128,60 @@ def test_protocol_activitynet_has_its_own_thresholds(annotations, write):
     assert list(results["averages"]) == ["all"]
 
 
+def test_thresholds_can_be_chosen_and_say_who_uses_them(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--protocol", "activitynet", "--tious", ".3:.1:.7")
+    assert done.exit_code == 0, done.stderr
+    header = done.stdout.splitlines()[1]
+    assert header.split() == ["tIoU", "0.3", "0.4", "0.5", "0.6", "0.7", "0.3:0.7", "mean"]
+    assert "the setting of: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
+    assert "the setting of: CO2-Net" in run(path, annotations).stdout
+    bad = run(path, annotations, "--tious", "0.5:0.1")
+    assert bad.exit_code == 2
+    assert "expected a number or START:STEP:STOP" in bad.stderr
+
+
+def test_recall_is_printed_on_request(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--recall", "5,1", "--tious", "0.3,0.5")
+    rows = [line.split() for line in done.stdout.partition("recall@k")[2].splitlines()]
+    # of three instances Run in a and, below 0.5, Jump
+    assert ["1", "66.67", "33.33", "50.00"] in rows
+    assert ["5", "66.67", "33.33", "50.00"] in rows
+    assert "recall@k" not in run(path, annotations).stdout
+    assert "as in 1,5,10" in run(path, annotations, "--recall", "0").stderr
+
+
+def test_results_of_opentad_are_read(annotations, write):
+    """Its result_detection.json holds "results" alone; scores and times are plain floats."""
+    path = write("result_detection.json", {"results": GOOD["results"]})
+    done = run(path, annotations, "--json")
+    expected = run(write("p.json", GOOD), annotations, "--json")
+    assert done.exit_code == 0, done.stderr
+    maps = [json.loads(each.stdout)["results"]["map"] for each in (done, expected)]
+    assert maps[0] == maps[1]
+
+
+def test_columns_are_explained_on_request(annotations, write):
+    path = write("p.json", GOOD)
+    assert "top G: of each class" not in run(path, annotations, "--analyse").stdout
+    assert "top G: of each class" in run(path, annotations, "--analyse", "--explain").stdout
+
+
+def test_classes_without_training_videos_are_named(annotations, write):
+    """They count as AP 0, which is no fault of the model."""
+    content = document(
+        a=["test", [0, 10, "Run"], [20, 30, "Jump"]], c=["training", [0, 10, "Run"]], b=["test"]
+    )
+    done = run(write("p.json", GOOD), write("more.json", content), "--subset", "test")
+    assert "no training video has Jump: cannot be learned, AP 0" in done.stdout
+    content["database"]["c"]["annotations"][0]["label"] = "Jump"
+    content["database"]["d"] = content["database"]["c"] | {
+        "annotations": [{"segment": [0, 10], "label": "Run"}]
+    }
+    assert "no training video" not in run(write("p.json", GOOD), write("all.json", content)).stdout
+
+
 def test_per_class_lists_classes_without_instances_too(annotations, write):
     # Climb occurs in no test video
     content = json.loads(annotations.read_text())
@@ -333,6 +387,34 @@ def test_model_and_its_predictions_are_worth_the_same(data, tmp_path):
     assert set(comparison["map"]) == {0.0}
     assert comparison["segments"]["lost"] == comparison["segments"]["gained"] == []
     assert comparison["segments"]["kept"] > 0
+
+
+@pytest.mark.parametrize(("missing", "map_"), [("missed", 0.5), ("left-out", 1.0)])
+def test_videos_without_features_count_alike_for_a_model_and_its_predictions(
+    data, tmp_path, missing, map_
+):
+    """As in ActivityNet's official evaluation they are missed, unless asked otherwise."""
+    (data / "features/video_17.npy").unlink()
+    out = tmp_path / "predictions.json"
+    done = CliRunner().invoke(infer, [str(MODEL), str(data / "features"), "--out", str(out)])
+    assert done.exit_code == 0
+    for source in (MODEL, out):
+        done = run(source, data, "--missing", missing, "--json")
+        assert done.exit_code == 0, done.stderr
+        results = json.loads(done.stdout)["results"]
+        # one of the two classes lost its only instance
+        assert results["map"] == [map_] * 9, source
+        assert results["without_predictions"] == ["video_17"]
+        assert results["missing"] == missing
+    words = {"missed": "1 videos without predictions: all missed", "left-out": ": left out"}
+    assert words[missing] in run(out, data, "--missing", missing).stdout
+
+
+def test_a_comparison_needs_the_same_videos(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--compare", path, "--missing", "left-out")
+    assert done.exit_code == 2
+    assert "judges both on all videos" in done.stderr
 
 
 def test_damaged_features_are_reported_and_the_others_judged(data):

@@ -81,7 +81,7 @@ def bisected(tiny, altered):
     result = parity(
         tiny.checkpoint, scaled, infinite, tiny.artefact, "--bisect", "--out", out
     )  # fmt: skip
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     results = from_mapping(ParityResults, read_runs(out)[0].results, "run")
     return *results.artefacts, result.stdout
 
@@ -152,7 +152,7 @@ def dataset(tmp_path_factory):
 def test_dataset_gives_decisions_to_judge_and_map(tiny, altered, dataset):
     path = altered("fourfold.onnx", layer="fAttn.attention.3", factor=4)
     result = parity(tiny.checkpoint, tiny.artefact, path, "--features", dataset, "--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     results = json.loads(result.stdout)["results"]
     same, other = (from_mapping(ParityResults, results, "run").artefacts[index] for index in (0, 1))
     assert results["judged_on"] == f"5 videos of {dataset.name}"

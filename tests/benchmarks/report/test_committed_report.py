@@ -1,4 +1,4 @@
-"""The report under benchmarks/results: README shows its rows, and all of it was measured at once."""
+"""The report under benchmarks/results: measured at once, and README shows its rows."""
 
 import re
 from itertools import dropwhile, takewhile
