@@ -10,7 +10,7 @@ as offline; the delay is that of an annotated instance's first segment of the ri
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -24,7 +24,8 @@ from co2net.evaluation.protocol import evaluate
 from co2net_benchmarks.report.charts import COLORS, MARKERS
 from co2net_benchmarks.tables import Table
 from co2net_benchmarks.timing import percentile
-from co2net_runtime.backends import Arrays, Backend
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import Arrays, Backend, EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.cli import console
 from co2net_runtime.detections import Detections
@@ -87,7 +88,7 @@ def cut_name(longest_s: float | None) -> str:
 class LastAnswer:
     """An engine that keeps its last answer: pools with one context, fed in step, ask the same."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend[Any]) -> None:
         self.contract, self._backend = backend.contract, backend
         self._feeds: Arrays = {}
         self._outputs: Arrays = {}
@@ -270,7 +271,8 @@ def _judge_live(
     model: Path, dataset: Dataset, videos: Sequence[Video], threads: int | None
 ) -> list[LiveAccuracy]:
     live = sibling(model, "live")
-    with open_backend(live, backend="onnxruntime", device="cpu", threads=threads) as backend:
+    engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
+    with open_backend(live, engine) as backend:
         prior = bool(backend.contract.context_prior)
         if not prior:
             console.note(f"{live} holds no prior: that context is left out")
@@ -279,7 +281,7 @@ def _judge_live(
         for group in by_context(compared):
             console.note(", ".join(group))
             # all that a pool asks of its engine
-            shared = cast("Backend", LastAnswer(backend))
+            shared = cast("Backend[Contract]", LastAnswer(backend))
             pools = {name: LivePool(shared, own, None, None) for name, own in group.items()}
             events |= run_live(pools, dataset, videos)
     return [judge(name, events[name], dataset, videos) for name in compared]
@@ -316,7 +318,7 @@ def main(
     videos = dataset.videos(subset)[:limit]
     if not any(len(video.segments) for video in videos):
         raise InputError(f"{data}: no segment is annotated in these videos")
-    with Localizer.load(model, device="cpu", threads=threads) as localizer:
+    with Localizer.load(model, EngineOptions(device="cpu", threads=threads)) as localizer:
         if not set(localizer.contract.classes) <= set(dataset.classes):
             raise InputError(f"{model}: made for other classes than those of {data}")
         rows = [judge_offline(localizer, dataset, videos)]

@@ -12,12 +12,13 @@ from co2net_benchmarks.cli.latency import Lengths
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.latency.run import LatencyResults, Plan, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
-from co2net_benchmarks.runners.runner import EngineOptions, Target
+from co2net_benchmarks.runners.runner import Target
 from co2net_benchmarks.runners.targets import parse_targets
 from co2net_benchmarks.tables import Table, megabytes
 from co2net_export.parity.report import Proof
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text

@@ -18,8 +18,7 @@ from co2net.evaluation.mean_ap import classification_map, classification_scores
 from co2net.evaluation.protocol import evaluate
 from co2net.losses.objective import loss_terms
 from co2net.model import CO2Net, Outputs
-from co2net_runtime.decoding.proposals import decode
-from co2net_runtime.detections import Detections
+from co2net_runtime.decoding.detect import DetectionRules, detect
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,13 @@ def score_detection(
 ) -> DetectionScores:
     """Localize the actions of `videos`, of a subset, with the runtime's decoder; return the mAP."""
     started = time.perf_counter()
+    rules = DetectionRules(dataset.classes, dataset.timing, config.decode)
     results, scores, seen = {}, [], []
     with evaluating(model):
         for video in videos:
             outputs = predict(model, dataset.features(video.name))
             cas, attention = outputs.cas[0].cpu().numpy(), outputs.attention[0, :, 0].cpu().numpy()
-            found = decode(cas, attention, config.decode)
-            segments = dataset.timing.to_seconds(np.stack([found.start, found.end], axis=1))
-            results[video.name] = Detections(segments, found.score, found.label, dataset.classes)
+            results[video.name] = detect(cas, attention, rules)
             scores.append(classification_scores(cas))
             seen.append(video)
     judged = evaluate(results, seen, dataset.classes, config.evaluation, dataset.timing)

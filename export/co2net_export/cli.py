@@ -76,7 +76,7 @@ _PATH = click.Path(path_type=Path)
     help="Rewrite the fp32 graph for CPUs: about twice as fast from 80 snippets a call, and 2.6 "
     "times the size.",
 )
-@click.option("--streaming", is_flag=True, help="Also write the chunk graph, NAME.stream.onnx.")
+@click.option("--chunks", is_flag=True, help="Also write the chunk graph, NAME.chunk.onnx.")
 @click.option(
     "--live",
     is_flag=True,
@@ -118,7 +118,7 @@ def main(
     float_layers: tuple[str, ...],
     sensitivity: bool,
     optimize: "Optimize | None",
-    streaming: bool,
+    chunks: bool,
     live: bool,
     opset: int,
     external_data: bool,
@@ -139,7 +139,7 @@ def main(
 
     \b
     Examples:
-      co2net-export run/best.ckpt model.onnx --streaming --live
+      co2net-export run/best.ckpt model.onnx --chunks --live
       co2net-export co2.pkl model.onnx --published --classes classes.txt
       co2net-export run/best.ckpt fast.onnx --optimize cpu
       co2net-export run/best.ckpt out/ --precision int8-cpu --calibration thumos14/
@@ -173,7 +173,7 @@ def main(
         options,
         gate=_gate(precision, optimize or "none", bounds),
         enforce=not no_gate,
-        streaming=streaming,
+        chunks=chunks,
         optimize=optimize or "none",
         live=live,
         external_data=external_data,

@@ -17,7 +17,6 @@ from co2net.data.dataset import Dataset
 from co2net_export.cpu.cpu_graph import Optimize, optimise_for_cpu
 from co2net_export.graph.convert import (
     DEFAULT_OPSET,
-    GraphKind,
     convert,
     input_names,
     output_names,
@@ -39,7 +38,7 @@ from co2net_export.precision.options import (
     calibrate,
     lower,
 )
-from co2net_runtime.artefact.contract import Contract, ReceptiveField
+from co2net_runtime.artefact.contract import Contract, GraphKind, ReceptiveField
 from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import BackendError, InputError
 
@@ -128,12 +127,12 @@ class Exporter:
         *,
         gate: Gate | None = None,
         enforce: bool = True,
-        streaming: bool = False,
+        chunks: bool = False,
         live: bool = False,
         optimize: Optimize = "none",
         external_data: bool = False,
     ) -> tuple[Artefact, ...]:
-        """Write `path` and, if `streaming`, the chunk graph beside it, `NAME.stream.onnx`.
+        """Write `path` and, if `chunks`, the chunk graph beside it, `NAME.chunk.onnx`.
 
         live: also the graph for live streams, `NAME.live.onnx`, in fp32 only. optimize: "cpu"
         rewrites the graphs for whole videos and for chunks (cpu_graph.py), fp32 only.
@@ -155,8 +154,8 @@ class Exporter:
         gate = gate or default_gate(options.precision, optimize)
         ranges = self.ranges(options)
         kinds: list[GraphKind] = ["whole"]
-        if streaming:
-            kinds.append("stream")
+        if chunks:
+            kinds.append("chunk")
         if live:
             kinds.append("live")
         artefacts = []
@@ -253,7 +252,7 @@ def check_name(path: Path, precision: Precision) -> None:
     """Raise InputError for a name that is no ONNX file's, or that speaks of another precision."""
     if path.suffix != ".onnx":
         raise InputError(f"{path}: give the artefact a name that ends in .onnx")
-    for kind in ("stream", "live"):
+    for kind in ("chunk", "live"):
         if path.stem.endswith(f".{kind}"):
             raise InputError(f"{path}: NAME.{kind}.onnx is the name of NAME.onnx's {kind} graph")
     words = set(re.split(r"[^a-z0-9-]+", path.stem.lower()))

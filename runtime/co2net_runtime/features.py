@@ -1,5 +1,6 @@
 """Feature files in every format users have -> (T, D) float32, checked."""
 
+import contextlib
 import io
 import os
 import sys
@@ -7,7 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,19 @@ class FeatureFile:
         if any(path.suffix != ".npy" for path in paths):
             return ()
         return tuple(open_array(path) for path in paths)
+
+    def length(self) -> int | None:
+        """Return T from the file's header; None for stdin and files that cannot be used."""
+        try:
+            with contextlib.ExitStack() as stack:
+                stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
+                if self.path.suffix == ".npz":
+                    archive = stack.enter_context(zipfile.ZipFile(stream))
+                    stream = stack.enter_context(archive.open(archive.namelist()[0]))
+                shape, _, _ = _read_header(stream)
+                return shape[0]
+        except (ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile):
+            return None
 
 
 def find_feature_files(
@@ -150,11 +164,7 @@ def check_rows(rows: npt.NDArray[Any], where: str, feature_dim: int | None = Non
 
 def _open_npy(file: Path) -> npt.NDArray[Any]:
     with file.open("rb") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_2_0
-        if version == (1, 0):
-            read = np.lib.format.read_array_header_1_0
-        _, _, dtype = read(stream)
+        _, _, dtype = _read_header(stream)
     if dtype.hasobject:
         raise InputError(
             f"{file}: an object array, expected one video's features as numbers (T, D): "
@@ -162,6 +172,15 @@ def _open_npy(file: Path) -> npt.NDArray[Any]:
         )
     mapped: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and dtype of a .npy stream, which then stands at the values."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_2_0
+    if version == (1, 0):
+        read = np.lib.format.read_array_header_1_0
+    return read(stream)
 
 
 def _read_stdin() -> npt.NDArray[Any]:

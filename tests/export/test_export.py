@@ -45,21 +45,21 @@ def contract_of(path):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     options = PrecisionOptions(precision=precision)
-    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, streaming=True)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.stream.onnx"]
-    whole, stream = (contract_of(entry.path) for entry in written)
-    assert [entry.contract for entry in written] == [whole, stream]
-    assert whole.precision == stream.precision == precision
-    assert whole.checkpoint_sha256 == stream.checkpoint_sha256 == "ab" * 32
+    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, chunks=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.chunk.onnx"]
+    whole, chunk = (contract_of(entry.path) for entry in written)
+    assert [entry.contract for entry in written] == [whole, chunk]
+    assert whole.precision == chunk.precision == precision
+    assert whole.checkpoint_sha256 == chunk.checkpoint_sha256 == "ab" * 32
     assert (whole.graph, whole.inputs) == ("whole", ("features", "lengths"))
-    assert (stream.graph, stream.inputs) == ("stream", ("features", "lengths", "context"))
+    assert (chunk.graph, chunk.inputs) == ("chunk", ("features", "lengths", "context"))
     both = ("batch", "time")
     axes = {"features": both, "lengths": ("batch",), "cas": both, "attention": both}
     assert whole.dynamic_axes == axes
-    assert stream.dynamic_axes == {**axes, "context": ("batch",)}
+    assert chunk.dynamic_axes == {**axes, "context": ("batch",)}
     assert whole.receptive_field == ReceptiveField(cas=2, attention=3)
     assert whole.classes == exporter.checkpoint.classes
-    for contract in (whole, stream):
+    for contract in (whole, chunk):
         assert contract.parity["decisions"]["videos"] == 6
         assert contract.parity["gate"]["segments"] == 1.0
         assert {"cas", "attention", "scale"} == set(contract.parity["tensors"])
@@ -71,20 +71,20 @@ def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
 def test_chunks_say_what_the_whole_video_says(exporter, tmp_path, precision):
     """Both graphs of one precision, so that only the chunking is compared."""
     options = PrecisionOptions(precision=precision)
-    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, streaming=True)
-    whole, stream = (open_session(entry.path) for entry in written)
+    written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, chunks=True)
+    whole, chunk = (open_session(entry.path) for entry in written)
     features = np.random.default_rng(0).random((2, 150, 16), np.float32)
     features[1, 95:] = np.nan
     case = Case(features, np.array([150, 95]))
     for expected, found in zip(
         run_case(whole, case, kind="whole", halo=0),
-        run_case(stream, case, kind="stream", halo=3),
+        run_case(chunk, case, kind="chunk", halo=3),
         strict=True,
     ):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
     if precision == "fp32":
         # one snippet of halo less is not enough: the receptive field is no larger than stated
-        short = run_case(stream, case, kind="stream", halo=2)
+        short = run_case(chunk, case, kind="chunk", halo=2)
         assert np.abs(short[1] - expected).max() > 1e-4
 
 
@@ -99,7 +99,7 @@ def test_the_same_export_gives_the_same_bytes(exporter, tmp_path):
 def test_a_gate_that_is_not_met_leaves_nothing(exporter, tmp_path):
     options = PrecisionOptions(precision="int8-cpu")
     with pytest.raises(BackendError, match=r"too far .*share of segments changed .* > 0"):
-        exporter.write(tmp_path / "model.onnx", options, gate=Gate(segments=0.0), streaming=True)
+        exporter.write(tmp_path / "model.onnx", options, gate=Gate(segments=0.0), chunks=True)
     with pytest.raises(BackendError, match="max difference"):
         exporter.write(tmp_path / "model.onnx", options, gate=Gate(max_abs=1e-9))
     assert list(tmp_path.iterdir()) == []
@@ -191,7 +191,7 @@ def test_a_folder_that_is_not_there(exporter, tmp_path):
         ("model_fp32_v2.onnx", "fp16", False),
         ("model.int8-trt.onnx", "int8-cpu", False),
         ("model.int8.onnx", "fp32", False),
-        ("model.stream.onnx", "fp32", False),
+        ("model.chunk.onnx", "fp32", False),
         ("model.pt", "fp32", False),
     ],
 )

@@ -31,11 +31,11 @@ def contract_of(path):
 
 def test_exports_and_prints_the_paths(checkpoint_path, data, tmp_path):
     result = run(
-        checkpoint_path, tmp_path / "out", "--calibration", data, "--streaming", "--opset", "18",
+        checkpoint_path, tmp_path / "out", "--calibration", data, "--chunks", "--opset", "18",
         "--held-out-videos", "3", "--precision", "fp16", "--gate", "segments=none",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    written = [tmp_path / "out" / f"tiny.fp16{kind}.onnx" for kind in ("", ".stream")]
+    written = [tmp_path / "out" / f"tiny.fp16{kind}.onnx" for kind in ("", ".chunk")]
     assert result.stdout.split() == [str(path) for path in written]
     contract = contract_of(written[0])
     assert contract.opset == 18

@@ -16,11 +16,11 @@ def written(tiny, tmp_path_factory):
     return folder
 
 
-NAMES = [name + kind for name in ("tiny", "tiny_pool") for kind in ("", ".stream", ".live")]
+NAMES = [name + kind for name in ("tiny", "tiny_pool") for kind in ("", ".chunk", ".live")]
 PRECISIONS = [
     f"tiny.{precision}{kind}"
     for precision in ("fp16", "int8-cpu", "int8-trt")
-    for kind in ("", ".stream")
+    for kind in ("", ".chunk")
 ]
 
 

@@ -22,8 +22,8 @@ from co2net.evaluation.mean_ap import (
     classification_scores,
 )
 from co2net.evaluation.protocol import Evaluation, evaluate
-from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.detections import Detections, read_results
 from co2net_runtime.errors import Co2netError, InputError
@@ -131,17 +131,17 @@ def judge_model(
     results, scores, videos, failures = {}, [], [], []
     annotated = _annotated(dataset, subset)
     wanted = dataset.videos(subset)
-    with Localizer.load(path, **engine.given()) as localizer:
+    with Localizer.load(path, engine) as localizer:
         contract, runs_on = localizer.contract, str(localizer.engine)
         _check_fit(path, contract, dataset)
         with console.progress(wanted, "localizing", quiet=quiet) as bar:
             for video in bar:
                 try:
-                    activations = localizer.activations(dataset.load_features(video.name))
+                    activations = localizer.network.run([dataset.load_features(video.name)])[0]
                 except Co2netError as error:
                     failures.append(str(error))
                     continue
-                results[video.name] = localizer.decode(activations)
+                results[video.name] = localizer.detect(activations)
                 scores.append(classification_scores(activations.cas))
                 videos.append(video)
     if not results:

@@ -24,10 +24,10 @@ from co2net_benchmarks.accuracy.protocols import parse_tious
 from co2net_benchmarks.accuracy.recall import recall_at
 from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
-from co2net_benchmarks.cli.options import explain_option, print_tables
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runner import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
@@ -139,9 +139,7 @@ class Counts(click.ParamType[tuple[int, ...]]):
     metavar="BASELINE",
     help="Predictions or a model to compare with: differences in mAP, segments lost and gained.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of a model, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
 @explain_option
@@ -160,9 +158,7 @@ def accuracy(
     analyse: bool,
     analysed_tious: tuple[float, ...],
     baseline: Path | None,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     out: Path | None,
     as_json: bool,
     explain: bool,
@@ -182,10 +178,9 @@ def accuracy(
     if out is not None:
         output_folder(out.parent)
     machine, created = describe_machine(), now()
-    engine = EngineOptions(threads, device, backend)
     sources = [predictions] if baseline is None else [predictions, baseline]
     runs_models = any(map(is_model, sources))
-    if engine.given() and not runs_models:
+    if engine != EngineOptions() and not runs_models:
         raise click.UsageError("--threads, --device and --backend are for models")
     dataset = open_dataset(data, dataset_options, features=runs_models)
     for warning in dataset.warnings:
@@ -215,7 +210,7 @@ def accuracy(
         untrained=untrained_classes(dataset, subset),
     )
 
-    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **vars(engine)}
+    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **to_mapping(engine)}
     command = ("co2net-bench", *sys.argv[1:])
     run = Run("accuracy", created, command, machine, settings, to_mapping(results))
     if out is not None:

@@ -6,15 +6,15 @@ from typing import get_args
 
 import click
 
-from co2net_benchmarks.cli.options import explain_option, print_tables
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.inputs import LENGTH_MIXES
 from co2net_benchmarks.latency.run import Plan, Scenario, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
 from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
@@ -116,9 +116,7 @@ class Lengths(click.ParamType[tuple[int, ...]]):
     help="Feature file or folder to cut the videos from.  [default: planted ones]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
-@click.option("--device", help="Device, as cpu or cuda:0, for the runtime and PyTorch.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
@@ -138,9 +136,7 @@ def latency(
     cold_starts: int,
     features: Path | None,
     seed: int,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     no_gemm: bool,
     out: Path | None,
     as_json: bool,
@@ -166,7 +162,7 @@ def latency(
         ),
         mix=mix,
         mix_videos=mix_videos,
-        engine=EngineOptions(threads, device, backend),
+        engine=engine,
         features=None if features is None else str(features),
         seed=seed,
         gemm=not no_gemm,

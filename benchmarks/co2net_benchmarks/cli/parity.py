@@ -8,10 +8,10 @@ import click
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
 from co2net_benchmarks.cli.latency import Lengths
-from co2net_benchmarks.cli.options import explain_option, print_tables
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runner import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import output_folder
@@ -61,9 +61,7 @@ _PATH = click.Path(path_type=Path)
     type=click.FloatRange(min=0),
     help="Of --bisect, in units of max(1, largest value).  [default: by precision]",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of the artefacts, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
 @explain_option
@@ -79,9 +77,7 @@ def parity(
     seed: int,
     with_bisection: bool,
     tolerance: float | None,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     out: Path | None,
     as_json: bool,
     explain: bool,
@@ -108,7 +104,7 @@ def parity(
         seed=seed,
         features=None if features is None else str(features),
         videos=videos,
-        engine=EngineOptions(threads, device, backend),
+        engine=engine,
         bisect=with_bisection,
         tolerance=tolerance,
     )

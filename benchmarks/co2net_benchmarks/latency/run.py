@@ -18,7 +18,8 @@ from co2net_benchmarks.latency.single_stream import (
 )
 from co2net_benchmarks.runners.pool import RunnerPool
 from co2net_benchmarks.runners.process import Child
-from co2net_benchmarks.runners.runner import EngineOptions, RunnerInfo, Target
+from co2net_benchmarks.runners.runner import RunnerInfo, Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 

@@ -77,7 +77,7 @@ def _check_fits(contract: Contract, material: Material, path: Path) -> None:
 
 
 def _run(localizer: Localizer, specimen: Specimen) -> Outputs:
-    found = localizer.activations(specimen.load())
+    (found,) = localizer.network.run([specimen.load()])
     for name, values in (("cas", found.cas), ("attention", found.attention)):
         if not np.isfinite(values).all():
             raise BackendError(

@@ -15,7 +15,7 @@ from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_g
 from co2net_benchmarks.parity.compare import compare_artefact
 from co2net_benchmarks.parity.reference import Material
 from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, TensorStep
-from co2net_benchmarks.runners.runner import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import find_feature_files
@@ -85,7 +85,7 @@ def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Check
     except InputError as error:
         if "published" not in str(error):
             raise
-        with Localizer.load(artefact, **engine.given()) as localizer:
+        with Localizer.load(artefact, engine) as localizer:
             contract = localizer.contract
         return Checkpoint.from_published(
             path,
@@ -110,7 +110,7 @@ def _compare(
 ) -> ArtefactParity:
     failed = ArtefactParity(path.name, path.name, path.stat().st_size, "failed")
     try:
-        localizer = Localizer.load(path, **engine.given())
+        localizer = Localizer.load(path, engine)
     except Co2netError as error:
         return dataclasses.replace(failed, reason=str(error))
     with localizer:

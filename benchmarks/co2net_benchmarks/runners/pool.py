@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from co2net_benchmarks.runners.process import Child, RunnerProcess, TargetError, as_request
-from co2net_benchmarks.runners.runner import EngineOptions, RunnerInfo, Target
+from co2net_benchmarks.runners.runner import RunnerInfo, Target
 from co2net_benchmarks.runners.runners import RUNNERS
 from co2net_benchmarks.runners.targets import missing_packages
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError, InputError
 
 

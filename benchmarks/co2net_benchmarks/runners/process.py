@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from co2net_benchmarks.runners.runner import EngineOptions, RunnerInfo, Target
+from co2net_benchmarks.runners.runner import RunnerInfo, Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError
+from co2net_runtime.files.records import to_mapping
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -161,7 +163,7 @@ class RunnerProcess(Child):
         self.failure = ""  # why it takes no more turns
         try:
             answer = self.ask(
-                "open", target=as_request(target), path=str(path), options=vars(options)
+                "open", target=as_request(target), path=str(path), options=to_mapping(options)
             )
         except BaseException:
             self.close()

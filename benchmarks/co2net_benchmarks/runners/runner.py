@@ -5,33 +5,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from co2net_runtime.decoding.proposals import decode
-from co2net_runtime.detections import Detections
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.decoding.detect import DetectionContract, detect
 from co2net_runtime.features import FeatureFile, Features
-from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """The network's cas (T, C + 1) and attention (T,)."""
 Source = Literal["checkpoint", "artefact"]
 Status = Literal["measured", "not installed", "failed"]
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How to open a target; None leaves the engine's default."""
-
-    threads: int | None = None  # of one operator
-    device: str | None = None  # as the runtime names it; PyTorch takes it, too
-    backend: str | None = None  # as the runtime names it
-
-    def given(self) -> dict[str, Any]:
-        """Return those that are set."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -67,22 +53,11 @@ class RunnerInfo:
         return RunnerInfo(target.name, target.kind, target.path.name, size, status, reason)
 
 
-@dataclass(frozen=True)
-class Model:
-    """The part of a checkpoint or a contract that turns network outputs into detections."""
-
-    classes: tuple[str, ...]
-    timing: SnippetTiming
-    decode: DecodeOptions
-    feature_dim: int  # channels of a snippet
-    checkpoint_sha256: str
-
-
 class Runner(ABC):
     """Runs one kind of target, in a child process.
 
-    A subclass names what it needs, opens the file in its constructor, which must set `model` and
-    `engine`, and runs the network. `runners.RUNNERS` is the list of all.
+    A subclass names what it needs, opens the file in its constructor, which must set the first
+    four attributes below, and runs the network. `runners.RUNNERS` is the list of all.
     """
 
     description: ClassVar[str]  # the engine, for people
@@ -92,8 +67,10 @@ class Runner(ABC):
     is_prepared: ClassVar[bool] = False  # whether `prepare` makes the file to open
     is_baseline: ClassVar[bool] = False  # whether --baselines adds it
 
-    model: Model
-    engine: str
+    contract: DetectionContract
+    feature_dim: int  # channels of a snippet
+    checkpoint_sha256: str
+    engine: str  # with its version and device
     precision: str = "fp32"  # that it computes in
     model_bytes: int | None = None  # of the weights, where the file holds more than the model
     macs_per_snippet: int | None = None  # of the plain network, where the runner knows it
@@ -125,9 +102,7 @@ class Runner(ABC):
     def decode(self, outputs: Outputs) -> int:
         """Turn the network's outputs into segments in seconds; return their number."""
         cas, attention = outputs
-        found = decode(cas, attention, self.model.decode)
-        segments = self.model.timing.to_seconds(np.stack([found.start, found.end], axis=1))
-        return len(Detections(segments, found.score, found.label, self.model.classes))
+        return len(detect(cas, attention, self.contract))
 
     def run(self, path: Path) -> tuple[dict[str, float], int]:
         """Take one video through the pipeline.
@@ -163,7 +138,7 @@ class Runner(ABC):
 
     def read(self, path: Path) -> Features:
         """Return the checked features of a file, (T, D) float32."""
-        return FeatureFile(path.stem, path).read(self.model.feature_dim)
+        return FeatureFile(path.stem, path).read(self.feature_dim)
 
     def info(self, target: Target, path: Path) -> RunnerInfo:
         """Return the record of this runner; `path`: the file that it opened for the target."""
@@ -177,8 +152,8 @@ class Runner(ABC):
             status="measured",
             engine=self.engine,
             precision=self.precision,
-            checkpoint_sha256=self.model.checkpoint_sha256,
+            checkpoint_sha256=self.checkpoint_sha256,
             macs_per_snippet=self.macs_per_snippet,
-            feature_dim=self.model.feature_dim,
-            snippet_s=float(self.model.timing.to_seconds(1)),
+            feature_dim=self.feature_dim,
+            snippet_s=float(self.contract.timing.to_seconds(1)),
         )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from co2net_benchmarks.runners.runner import EngineOptions, Model, Outputs, Runner, Source
+from co2net_benchmarks.runners.runner import Outputs, Runner, Source
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import sha256
 
@@ -29,9 +30,10 @@ class RuntimeRunner(Runner):
     def __init__(self, path: Path, options: EngineOptions) -> None:
         from co2net_runtime.localizer import Localizer
 
-        self._localizer = Localizer.load(path, **options.given())
-        contract = self._localizer.contract
-        self.model, self.precision = _model(contract), contract.precision
+        self._localizer = Localizer.load(path, options)
+        contract = self.contract = self._localizer.contract
+        self.feature_dim, self.precision = contract.feature_dim, contract.precision
+        self.checkpoint_sha256 = contract.checkpoint_sha256
         self.engine = f"{self.description}, {self._localizer.engine}"
 
     @classmethod
@@ -45,8 +47,8 @@ class RuntimeRunner(Runner):
         return (*cls.modules, *cls.needs(path))
 
     def network(self, features: Features) -> Outputs:
-        """Run Localizer.activations."""
-        found = self._localizer.activations(features)
+        """Run the localizer's network."""
+        (found,) = self._localizer.network.run([features])
         return found.cas, found.attention
 
     def run_files(self, paths: Sequence[Path]) -> int:
@@ -75,15 +77,10 @@ class TorchRunner(Runner):
         # a checkpoint may hold the training's state besides
         self.model_bytes = sum(weight.nbytes for weight in checkpoint.weights.values())
         self.macs_per_snippet = macs_per_snippet(checkpoint.model)
-        self.model = Model(
-            checkpoint.classes,
-            checkpoint.timing,
-            checkpoint.decode,
-            checkpoint.model.feature_dim,
-            sha256(path),
-        )
+        self.contract, self.feature_dim = checkpoint, checkpoint.model.feature_dim
+        self.checkpoint_sha256 = sha256(path)
         self._torch = torch
-        self._device = torch.device(options.device or "cpu")
+        self._device = torch.device("cpu" if options.device == "auto" else options.device)
         self._module = self.compiled(checkpoint.build().to(self._device))
         self.engine = f"{self.description}, torch {torch.__version__} {self._device}"
 
@@ -134,8 +131,8 @@ class PublishedRunner(TorchRunner):
         from co2net_benchmarks.published import decoding
 
         cas, attention = outputs
-        found = decoding.decode(cas, attention, self.model.decode)
-        return len(self.model.timing.to_seconds(found.start))
+        found = decoding.decode(cas, attention, self.contract.decode)
+        return len(self.contract.timing.to_seconds(found.start))
 
 
 class OnnxRuntimeRunner(Runner):
@@ -156,8 +153,9 @@ class OnnxRuntimeRunner(Runner):
         self._session = onnxruntime.InferenceSession(
             str(path), session_options, providers=["CPUExecutionProvider"]
         )
-        contract = read_contract(path)
-        self.model, self.precision = _model(contract), contract.precision
+        contract = self.contract = read_contract(path)
+        self.feature_dim, self.precision = contract.feature_dim, contract.precision
+        self.checkpoint_sha256 = contract.checkpoint_sha256
         self.engine = f"{self.description}, onnxruntime {onnxruntime.__version__} cpu"
 
     def network(self, features: Features) -> Outputs:
@@ -212,7 +210,8 @@ class OpenVinoRunner(Runner):
             config["INFERENCE_NUM_THREADS"] = options.threads
         compiled = openvino.Core().compile_model(str(path), "CPU", config)
         self._request = compiled.create_infer_request()
-        self.model = _model(read_contract(path))
+        contract = self.contract = read_contract(path)
+        self.feature_dim, self.checkpoint_sha256 = contract.feature_dim, contract.checkpoint_sha256
         # by default it computes in bfloat16 where the processor can
         self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         version = openvino.__version__.partition("-")[0]
@@ -271,16 +270,6 @@ def macs_per_snippet(config: "ModelConfig") -> int:
     for main, auxiliary in ((rgb, flow), (flow, rgb)):
         total += 3 * auxiliary * main + 3 * main * attention + 3 * attention**2 + attention
     return total
-
-
-def _model(contract: Contract) -> Model:
-    return Model(
-        contract.classes,
-        contract.timing,
-        contract.decode,
-        contract.feature_dim,
-        contract.checkpoint_sha256,
-    )
 
 
 def _plain_export(checkpoint: "Checkpoint", source: Path, path: Path) -> None:

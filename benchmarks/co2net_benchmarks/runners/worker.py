@@ -38,14 +38,17 @@ class Worker:
         import importlib
 
         begin = time.perf_counter()
-        from co2net_benchmarks.runners.runner import EngineOptions, Target
+        from co2net_benchmarks.runners.runner import Target
         from co2net_benchmarks.runners.runners import RUNNERS
+        from co2net_runtime.backends import EngineOptions
+        from co2net_runtime.files.records import from_mapping
 
         runner, opened = RUNNERS[target["kind"]], Path(path)
         for module in runner.imports(opened):
             importlib.import_module(module)
+        asked_options = from_mapping(EngineOptions, options, "options")
         imported = time.perf_counter()
-        self._runner = runner(opened, EngineOptions(**options))
+        self._runner = runner(opened, asked_options)
         loaded = time.perf_counter()
         asked = Target(target["name"], target["kind"], Path(target["path"]))
         return {

@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import onnx
 import torch
@@ -18,6 +17,7 @@ from co2net_runtime.artefact.contract import (
     LIVE_INPUT_NAMES,
     LIVE_OUTPUT_NAMES,
     OUTPUT_NAMES,
+    GraphKind,
 )
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 
@@ -27,7 +27,6 @@ DEFAULT_OPSET = 20
 IR_VERSION = 10
 
 CONTEXT_NAME = "context"
-GraphKind = Literal["whole", "stream", "live"]
 
 
 def input_names(kind: GraphKind) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ def convert(
 ) -> onnx.ModelProto:
     """Return the fp32 inference graph of `model`, batch and time dynamic.
 
-    kind: "whole" for whole videos (features, lengths), "stream" for chunks of a video (features,
+    kind: "whole" for whole videos (features, lengths), "chunk" for chunks of a video (features,
     lengths, context), "live" for the next snippets of streams (incremental.py). Layers and
     weights bear the names of the checkpoint; values between them are named after the layer that
     makes them. Equal models give equal bytes.

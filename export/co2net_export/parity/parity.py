@@ -12,7 +12,6 @@ from co2net.data.video import Video
 from co2net.evaluation.mean_ap import EvaluationOptions
 from co2net.evaluation.protocol import evaluate
 from co2net.model import CO2Net
-from co2net_export.graph.convert import GraphKind
 from co2net_export.parity.decisions import Decisions, Outputs, compare_decisions
 from co2net_export.parity.report import Accuracy, Proof, TensorParity
 from co2net_export.parity.tensors import (
@@ -23,9 +22,9 @@ from co2net_export.parity.tensors import (
     run_case,
 )
 from co2net_export.precision.calibration import Features
+from co2net_runtime.artefact.contract import GraphKind
 from co2net_runtime.cli.console import progress
-from co2net_runtime.decoding.proposals import decode
-from co2net_runtime.detections import Detections
+from co2net_runtime.decoding.detect import DetectionRules, detect
 
 # the average that CO2-Net's results are compared by
 MAP_RANGE = "0.1:0.7"
@@ -79,11 +78,11 @@ class HeldOut:
         if not any(len(video.segments) for video in self.videos):
             return None
         checkpoint, timing = self._checkpoint, self._dataset.timing
-        results = {}
-        for video, output in zip(self.videos, outputs, strict=True):
-            found = decode(output.cas, output.attention, checkpoint.decode)
-            seconds = timing.to_seconds(np.stack([found.start, found.end], axis=1))
-            results[video.name] = Detections(seconds, found.score, found.label, checkpoint.classes)
+        rules = DetectionRules(checkpoint.classes, timing, checkpoint.decode)
+        results = {
+            video.name: detect(output.cas, output.attention, rules)
+            for video, output in zip(self.videos, outputs, strict=True)
+        }
         # a class that the model knows and the dataset does not can only give false positives
         unknown = [name for name in checkpoint.classes if name not in self._dataset.classes]
         evaluation = evaluate(

@@ -10,9 +10,8 @@ import torch
 
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
-from co2net_export.graph.convert import GraphKind
 from co2net_export.parity.report import Difference, TensorParity
-from co2net_runtime.artefact.contract import OUTPUT_NAMES, Contract
+from co2net_runtime.artefact.contract import OUTPUT_NAMES, Contract, GraphKind
 from co2net_runtime.backends import Arrays
 from co2net_runtime.errors import BackendError
 from co2net_runtime.live.steps import Carried, Step, advance, finish

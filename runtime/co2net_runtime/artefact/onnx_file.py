@@ -50,23 +50,11 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class GraphApart:
-    """An ONNX file's graph without its weights.
+    """An ONNX file's graph without its weights."""
 
-    model: an ONNX model whose weights are external data in `folder`/`file`, the file itself.
-    identity: of the file when it was read; another one means another file of that name.
-    """
-
-    model: bytes
-    folder: Path
-    file: str
-    identity: tuple[int, int, int]
-
-    def is_current(self) -> bool:
-        """Return whether the file is still the one that was read."""
-        try:
-            return _identity(self.folder / self.file) == self.identity
-        except OSError:
-            return False
+    model: bytes  # an ONNX model whose weights are external data in `folder`/`file`
+    folder: Path  # of the file itself, links resolved
+    file: str  # its name
 
 
 def read_graph(path: str | os.PathLike[str]) -> GraphApart:
@@ -83,8 +71,7 @@ def read_graph(path: str | os.PathLike[str]) -> GraphApart:
                 parts.append(delimited(GRAPH, _without_weights(view, field, file.name)))
             else:
                 parts.append(bytes(view[field.start : field.end]))
-        identity = _identity(file)
-    return GraphApart(b"".join(parts), file.parent, file.name, identity)
+    return GraphApart(b"".join(parts), file.parent, file.name)
 
 
 def _without_weights(view: memoryview, graph: Field, file: str) -> bytes:
@@ -142,8 +129,3 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[memoryview, list[Fie
             yield view, model
     except (DamagedError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged or truncated, or not an ONNX file") from error
-
-
-def _identity(file: Path) -> tuple[int, int, int]:
-    status = file.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import load_arguments, run_options
+from co2net_runtime.cli.engine_options import engine_options, run_options
 from co2net_runtime.diagnostics.check import Check
 from co2net_runtime.diagnostics.checks import check_model, examine
 from co2net_runtime.diagnostics.probe import Machine
@@ -66,13 +66,13 @@ def main(
             raise click.UsageError("--out is for the result of --selftest")
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
-    options = load_arguments(engine)
-    checks = examine(Machine(), options["tensorrt"].cache)
+    options = engine_options(engine)
+    checks = examine(Machine(), options.tensorrt.cache)
     if not selftest:
         checks += [check_model(model, options) for model in models]
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options["tensorrt"].cache)
+        rows = run(models, cache=options.tensorrt.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {

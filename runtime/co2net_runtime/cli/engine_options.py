@@ -1,12 +1,13 @@
 """The options that choose and tune the engine, the same for every command that opens a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from co2net_runtime.backends.selection import BACKENDS
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS
 from co2net_runtime.backends.trt.profiles import DEFAULT_PROFILES, Profile, TensorRtOptions
 from co2net_runtime.errors import InputError
 
@@ -74,22 +75,26 @@ def build_options(function: Function) -> Function:
 
 
 def run_options(function: Function) -> Function:
-    """Add all options that choose and tune the engine; `load_arguments` reads them."""
+    """Add all options that choose and tune the engine; `engine_options` reads them."""
     return _add((*_RUN, *_BUILD), function)
 
 
-def load_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `Localizer.load` from the options' values."""
-    return {
-        "backend": given["backend"],
-        "device": given["device"],
-        "threads": given["threads"],
-        "memory_arena": given["memory_arena"],
-        "tf32": given["tf32"],
-        "tensorrt": tensorrt_options(
-            given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
-        ),
-    }
+def engine_options(given: Mapping[str, Any]) -> EngineOptions:
+    """Return the EngineOptions that the values of `run_options` stand for.
+
+    Raises InputError for a profile or a combination that cannot be.
+    """
+    tensorrt = tensorrt_options(
+        given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
+    )
+    return EngineOptions(
+        backend=given["backend"],
+        device=given["device"],
+        threads=given["threads"],
+        memory_arena=given["memory_arena"],
+        tf32=given["tf32"],
+        tensorrt=tensorrt,
+    )
 
 
 def tensorrt_options(profiles: tuple[str, ...], **others: Any) -> TensorRtOptions:

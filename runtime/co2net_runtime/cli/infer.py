@@ -80,7 +80,7 @@ class _FilesOrStreams(console.Command):
     "--chunk",
     type=click.IntRange(min=1),
     metavar="SNIPPETS",
-    help="Longer videos run in chunks of so many snippets through MODEL.stream.onnx, with the "
+    help="Longer videos run in chunks of this many snippets through MODEL.chunk.onnx, with the "
     "same result at constant memory.  [default: 4096]",
 )
 @run_options

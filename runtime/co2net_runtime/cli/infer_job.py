@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.decoding.proposals import class_probabilities
 from co2net_runtime.detections import Detections
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.network.pipeline import Outcome, localize_files
+from co2net_runtime.network.network import Activations
+from co2net_runtime.network.pipeline import Outcome, run_files
 from co2net_runtime.output.formats import Records
 from co2net_runtime.output.sinks import Sink
 from co2net_runtime.output.timeline import Pictures
@@ -38,15 +40,12 @@ class Choice:
         """The share of the best score from which people are shown segments; 0 if they chose."""
         return OPERATING_POINT if self.min_score is None and self.top_k is None else 0.0
 
-    def written(self, localizer: Localizer, outcome: Outcome) -> Records:
-        """Return what result files hold of one video."""
-        assert outcome.activations is not None
-        assert outcome.detections is not None
+    def written(self, contract: Contract, activations: Activations, found: Detections) -> Records:
+        """Return the records that result files hold of one video."""
         if not self.classes_only:
-            return outcome.detections.best(self.min_score, self.top_k).to_records()
-        contract = localizer.contract
-        found = outcome.activations
-        scores = class_probabilities(found.cas, found.attention, contract.decode).tolist()
+            return found.best(self.min_score, self.top_k).to_records()
+        cas, attention = activations.cas, activations.attention
+        scores = class_probabilities(cas, attention, contract.decode).tolist()
         ranked = sorted(zip(scores, contract.classes, strict=True), key=lambda one: -one[0])
         kept = [one for one in ranked if self.min_score is None or one[0] >= self.min_score]
         return [{"label": label, "score": score} for score, label in kept[: self.top_k]]
@@ -61,14 +60,17 @@ def describe(
     model: Path, model_sha256: str, localizer: Localizer, choice: Choice
 ) -> dict[str, Any]:
     """Return what made the results: model, engine and options."""
-    contract = localizer.contract
+    contract, engine = localizer.contract, localizer.network.options
+    run: dict[str, Any] = {"threads": engine.threads}
+    if contract.optimize == "cpu":
+        run["cpu_form"] = engine.cpu_form
     return {
         "model": model.name,
         "model_sha256": model_sha256,
         "checkpoint_sha256": contract.checkpoint_sha256,
         "precision": contract.precision,
         "engine": to_mapping(localizer.engine),
-        "options": {**to_mapping(contract.decode), **to_mapping(choice)},
+        "options": {**to_mapping(contract.decode), **to_mapping(choice), **run},
         "co2net": VERSION,
     }
 
@@ -110,7 +112,7 @@ class Job:
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
-        outcomes = localize_files(self._localizer, files, size=batch)
+        outcomes = run_files(self._localizer.network, files, size=batch)
         with (
             console.finish_on_interrupt() as interruption,
             console.progress(outcomes, "localizing", length=len(files), quiet=quiet) as shown,
@@ -129,14 +131,14 @@ class Job:
         if outcome.error is not None:
             self.failures.append(str(outcome.error))
             return
-        records = self.choice.written(self._localizer, outcome)
+        assert outcome.activations is not None
+        found = self._localizer.detect(outcome.activations)
+        contract = self._localizer.contract
+        records = self.choice.written(contract, outcome.activations, found)
         for sink in self._sinks:
             sink.add(outcome.file.video, records)
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:
-            assert outcome.activations is not None
-            assert outcome.detections is not None
-            shown = self.choice.shown(outcome.detections)
-            contract = self._localizer.contract
+            shown = self.choice.shown(found)
             self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)

@@ -1,5 +1,6 @@
 """What co2net-infer does with its options: opens the model and the outputs, runs, reports."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -8,8 +9,9 @@ from typing import Any
 
 import click
 
+from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import load_arguments
+from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, find_feature_files
@@ -59,9 +61,11 @@ def infer(
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
-        localizer = stack.enter_context(
-            Localizer.load(model, **load_arguments(engine), chunk=chunk)
-        )
+        options = engine_options(engine)
+        # all files, also those that --skip-existing leaves out: a resumed run rounds as the first
+        cpu_form = choose_cpu_form(file.length() for file in files)
+        options = dataclasses.replace(options, cpu_form=cpu_form)
+        localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
         made_by = functools.cache(lambda: describe(model, model_sha256(), localizer, choice))
         sinks = []

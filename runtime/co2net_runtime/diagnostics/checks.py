@@ -1,12 +1,13 @@
 """What stands between the user and a working engine, and the command that mends it."""
 
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.diagnostics.check import GIB, Check
 from co2net_runtime.diagnostics.gpu_checks import (
     check_cuda_libraries,
@@ -20,7 +21,7 @@ from co2net_runtime.diagnostics.probe import Machine
 from co2net_runtime.diagnostics.selftest import synthetic_features
 from co2net_runtime.errors import Co2netError
 from co2net_runtime.files.cache import cache_folder, unusable
-from co2net_runtime.localizer import Localizer
+from co2net_runtime.network.network import Network
 
 LOW_BYTES = 1 * GIB
 
@@ -35,7 +36,7 @@ ONNXRUNTIMES = (
 )
 
 
-def examine(machine: Machine, cache: Path | None = None) -> list[Check]:
+def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> list[Check]:
     """Return what was found, in the order in which to mend it."""
     parts: tuple[Callable[[Machine], list[Check]], ...] = (
         check_python,
@@ -111,18 +112,18 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
     return [Check("onnxruntime", "ok", f"{name} {packages[name]}: {', '.join(useful)}")]
 
 
-def check_model(model: Path, options: Mapping[str, Any]) -> Check:
-    """Open the model as co2net-infer would, and run it once. options: of `Localizer.load`."""
+def check_model(model: Path, options: EngineOptions) -> Check:
+    """Open the model as co2net-infer would, and run it once."""
     name = f"model {model.name}"
     try:
         start = time.perf_counter()
-        with Localizer.load(model, **options) as localizer:
-            contract = localizer.contract
-            localizer.activations(synthetic_features(64, contract.feature_dim))
+        with Network.open(model, options) as network:
+            contract = network.contract
+            network.run([synthetic_features(64, contract.feature_dim)])
             elapsed = time.perf_counter() - start
             return Check(
                 name, "ok", f"{contract.precision}, {len(contract.classes)} classes, features of "
-                f"{contract.feature_dim}; first result after {elapsed:.2f} s in {localizer.engine}",
+                f"{contract.feature_dim}; first result after {elapsed:.2f} s in {network.engine}",
             )  # fmt: skip
     except Co2netError as error:
         return Check(name, "fail", str(error))

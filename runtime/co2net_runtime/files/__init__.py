@@ -1,6 +1,7 @@
 """Files on disk.
 
 atomic   text and arrays written under a temporary name, then renamed
+lock     one process at a time writes to a folder or file
 records  dataclasses to JSON and back, strictly
 cache    the cache folder
 """

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Backend
+from co2net_runtime.backends import Backend, EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
@@ -102,7 +102,7 @@ class LivePool:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend[Contract],
         options: LiveOptions,
         context: npt.NDArray[np.float32] | None,
         probabilities: Floats | None,
@@ -137,9 +137,8 @@ class LivePool:
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
-        backend = open_backend(
-            path if named else live, backend="onnxruntime", device="cpu", threads=threads
-        )
+        engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
+        backend = open_backend(path if named else live, engine)
         contract = backend.contract
         try:
             if contract.graph != "live":

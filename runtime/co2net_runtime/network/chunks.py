@@ -1,7 +1,7 @@
 """Videos of any length at constant memory: the temporal mean first, then chunks with halo.
 
 The network's only global term is the mean of its features; all else looks a few snippets to either
-side. So the chunk graph, MODEL.stream.onnx, which takes that mean as an input, gives on a chunk
+side. So the chunk graph, MODEL.chunk.onnx, which takes that mean as an input, gives on a chunk
 with enough neighbours just what the graph for whole videos gives.
 """
 
@@ -94,7 +94,7 @@ def split(length: int, chunk: int, halo: int) -> Iterator[Chunk]:
 
 
 def run_in_chunks(
-    graph: Backend, rows: FeatureRows, chunk: int, context: Floats | None = None
+    graph: Backend[Contract], rows: FeatureRows, chunk: int, context: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Return cas (T, C + 1) and attention (T,) of a whole video through its chunk graph.
 
@@ -122,15 +122,23 @@ def run_in_chunks(
 
 
 def sibling(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.stream.onnx."""
+    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.chunk.onnx."""
     return Path(path).with_suffix(f".{kind}.onnx")
 
 
+def chunk_graph_path(path: str | os.PathLike[str]) -> Path:
+    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there."""
+    current, former = sibling(path, "chunk"), sibling(path, "stream")
+    return former if former.is_file() and not current.is_file() else current
+
+
 def check_siblings(path: Path, contract: Contract, whole: Contract) -> None:
-    """Raise ContractError unless the file comes from the same checkpoint as its MODEL.onnx."""
+    """Raise ContractError unless a chunk graph comes from the same export as its MODEL.onnx."""
+    if contract.graph != "chunk":
+        raise ContractError(f"{path}: expected the chunk graph, found the {contract.graph} graph")
     for name in ("checkpoint_sha256", "precision", "classes", "timing", "decode"):
         if getattr(contract, name) != getattr(whole, name):
             raise ContractError(
                 f"{path}: exported from another checkpoint or with other options than the model "
-                f"beside it ({name} differs): export both again with --streaming"
+                f"beside it ({name} differs): export both again with --chunks"
             )

@@ -21,6 +21,8 @@ MadeBy = Callable[[], Mapping[str, Any]]
 
 # what must agree with an earlier run that is gone on with
 SAME = ("model_sha256", "options")
+# options that change scores in their last bits only: a run may go on with others
+LAST_BITS = ("threads", "cpu_form")
 
 
 class Format(Protocol):
@@ -187,9 +189,17 @@ def _csv_row(values: Any) -> str:
 
 
 def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    different = [name for name in SAME if earlier.get(name) != now.get(name)]
+    different = [name for name in SAME if _decisive(earlier, name) != _decisive(now, name)]
     if different:
         raise InputError(
             f"{where}: made with another {' and '.join(different)}: choose another --out, or "
             "leave --skip-existing away to write it anew"
         )
+
+
+def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
+    """Return one entry of what made the results, without the options in LAST_BITS."""
+    entry = made_by.get(name)
+    if not isinstance(entry, dict):
+        return entry
+    return {key: value for key, value in entry.items() if key not in LAST_BITS}

@@ -13,7 +13,7 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
-from co2net_runtime.localizer import Activations
+from co2net_runtime.network.network import Activations
 from co2net_runtime.output.timeline_page import to_html
 from co2net_runtime.output.timeline_plot import require_matplotlib, save_plot
 

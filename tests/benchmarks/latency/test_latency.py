@@ -20,9 +20,9 @@ from co2net_benchmarks.latency.single_stream import LatencyOptions, measure_leng
 from co2net_benchmarks.run_file import read_runs
 from co2net_benchmarks.runners.pool import RunnerPool
 from co2net_benchmarks.runners.process import Child, RunnerProcess, TargetError
-from co2net_benchmarks.runners.runner import EngineOptions
 from co2net_benchmarks.runners.runners import RUNNERS, macs_per_snippet
 from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping
 

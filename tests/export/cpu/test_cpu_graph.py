@@ -44,7 +44,7 @@ def graphs(config, kind, *, biased=True):
 
 @pytest.fixture(
     scope="module",
-    params=[("whole", 1, True), ("whole", 5, False), ("stream", 1, False), ("stream", 5, True)],
+    params=[("whole", 1, True), ("whole", 5, False), ("chunk", 1, False), ("chunk", 5, True)],
     ids=lambda parameters: f"{parameters[0]}-pool{parameters[1]}",
 )
 def pair(request):
@@ -61,7 +61,7 @@ def feeds(lengths, kind, *, seed=0, longest=None, dim=ODD.feature_dim):
     for row, length in zip(batch, lengths, strict=True):
         row[:length] = np.abs(rng.standard_normal((length, dim)))
     given = {"features": batch, "lengths": np.array(lengths, np.int64)}
-    if kind == "stream":
+    if kind == "chunk":
         given["context"] = rng.random((len(lengths), dim), np.float32)
     return given
 

@@ -91,16 +91,16 @@ def write_dataset(folder: Path, training: int = 12, test: int = 6) -> None:
 
 
 def write(folder: Path) -> None:
-    """Write {tiny,tiny_pool}{.onnx,.stream.onnx,.live.onnx}, tiny_cpu.onnx and tiny.npz.
+    """Write {tiny,tiny_pool}{.onnx,.chunk.onnx,.live.onnx}, tiny_cpu.onnx and tiny.npz.
 
-    And tiny in the lower precisions, tiny.{fp16,int8-cpu,int8-trt}{.onnx,.stream.onnx}, with what
+    And tiny in the lower precisions, tiny.{fp16,int8-cpu,int8-trt}{.onnx,.chunk.onnx}, with what
     they say of the longest video in ONNX Runtime.
     """
     arrays = {f"{name}_features": features for name, features in tiny_videos().items()}
     for name, pool_kernel in POOL_KERNELS.items():
         checkpoint = tiny_checkpoint(pool_kernel)
         exporter = Exporter(checkpoint, checkpoint_sha256="0" * 64, quiet=True)
-        exporter.write(folder / f"{name}.onnx", streaming=True, live=True)
+        exporter.write(folder / f"{name}.onnx", chunks=True, live=True)
         if name == "tiny":
             exporter.write(folder / "tiny_cpu.onnx", optimize="cpu")
         model = checkpoint.build()
@@ -132,7 +132,7 @@ def write_precisions(folder: Path) -> dict[str, np.ndarray]:
         gate = Gate(segments=0.5)
         for precision in PRECISIONS[1:]:
             path = folder / f"tiny.{precision}.onnx"
-            exporter.write(path, PrecisionOptions(precision), gate=gate, streaming=True)
+            exporter.write(path, PrecisionOptions(precision), gate=gate, chunks=True)
             outputs = run_video(open_session(path), features)
             arrays[f"tiny.{precision}_{video}_cas"] = outputs.cas
             arrays[f"tiny.{precision}_{video}_attention"] = outputs.attention[:, None]

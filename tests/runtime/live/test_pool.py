@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.proposals import class_probabilities, decode, score_runs
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.components import Components
@@ -47,13 +48,13 @@ def same_segments(events, found):
 @pytest.fixture(scope="module", params=["tiny", "tiny_pool"])
 def model(request, tiny_path):
     path = tiny_path.with_name(f"{request.param}.onnx")
-    with Localizer.load(path, device="cpu", threads=1) as offline:
+    with Localizer.load(path, EngineOptions(device="cpu", threads=1)) as offline:
         yield path, offline
 
 
 def exact(path, offline, features):
     """Open the model for live operation with what a first pass over the video says."""
-    found = offline.activations(features)
+    found = offline.network.run([features])[0]
     return found, LiveLocalizer.load(
         path,
         UNBOUNDED,
@@ -76,7 +77,7 @@ def test_exact_live_operation_gives_the_offline_segments(model, length, sizes, s
     with live:
         events = [event for block in blocks_of(features, sizes) for event in live.push(block)]
         events += live.flush()
-    same_segments(events, offline.decode(activations))
+    same_segments(events, offline.detect(activations))
     assert all(event.at_s <= length * 0.64 + 1e-9 for event in events)
 
 

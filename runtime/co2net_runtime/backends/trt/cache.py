@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.contract import Contract, upgraded
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends.device import Device, Gpu, gpus
 from co2net_runtime.backends.trt.api import load_tensorrt
@@ -239,6 +239,9 @@ def _read_record(path: Path) -> EngineRecord:
             f"{beside}: schema version {version}, this program reads {SCHEMA_VERSION}: build the "
             "engine again with co2net-engine"
         )
+    contract = mapping.get("contract")
+    if isinstance(contract, dict):
+        mapping["contract"] = upgraded(contract)
     return from_mapping(EngineRecord, mapping, str(beside))
 
 
