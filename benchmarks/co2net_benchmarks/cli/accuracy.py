@@ -38,7 +38,7 @@ EPILOG = """
 Examples:
   co2net-bench accuracy predictions.json data/
   co2net-bench accuracy model.onnx data/ --per-class
-  co2net-bench accuracy new.json annotations.json --compare old.json --analyse
+  co2net-bench accuracy new.json annotations.json --compare old.json --analyze
   co2net-bench accuracy result_detection.json anet/ --protocol activitynet --tious .3:.1:.7
 """
 
@@ -120,17 +120,19 @@ class Counts(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--per-class", is_flag=True, help="Also print the AP of every class.")
 @click.option(
+    "--analyze",
     "--analyse",
+    "analyze",
     is_flag=True,
     help="Also print types of errors, what each costs, and missed instances by length.",
 )
 @click.option(
     "--tiou",
-    "analysed_tious",
+    "analyzed_tious",
     type=click.FloatRange(min=0.1, max=1),
     multiple=True,
     metavar="TIOU",
-    help="Threshold of --analyse, 0.1 to 1; may be given several times.  [default: 0.5]",
+    help="Threshold of --analyze, 0.1 to 1; may be given several times.  [default: 0.5]",
 )
 @click.option(
     "--compare",
@@ -155,8 +157,8 @@ def accuracy(
     recall_counts: tuple[int, ...] | None,
     missing: Missing,
     per_class: bool,
-    analyse: bool,
-    analysed_tious: tuple[float, ...],
+    analyze: bool,
+    analyzed_tious: tuple[float, ...],
     baseline: Path | None,
     engine: EngineOptions,
     out: Path | None,
@@ -171,8 +173,8 @@ def accuracy(
     ActivityNet-style JSON file or an annotation folder. The exit code is 1 if the features of
     some videos could not be used.
     """
-    if analysed_tious and not analyse:
-        raise click.UsageError("--tiou is a threshold of --analyse: give that too")
+    if analyzed_tious and not analyze:
+        raise click.UsageError("--tiou is a threshold of --analyze: give that too")
     if baseline is not None and missing == "left-out":
         raise click.UsageError("--compare judges both on all videos: leave out --missing left-out")
     if out is not None:
@@ -194,9 +196,9 @@ def accuracy(
     ]
 
     analysis: tuple[error_analysis.ErrorAnalysis, ...] = ()
-    if analyse:
-        wanted = error_analysis.AnalysisOptions.of(protocol, analysed_tious or (0.5,))
-        analysis = error_analysis.analyse(judged[0].evaluation, wanted)
+    if analyze:
+        wanted = error_analysis.AnalysisOptions.of(protocol, analyzed_tious or (0.5,))
+        analysis = error_analysis.analyze(judged[0].evaluation, wanted)
     change = None if baseline is None else compare(judged[0], judged[1], dataset.classes)
     results = accuracy_results(
         judged[0],

@@ -15,11 +15,12 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # NAME is the click command NAME in co2net_benchmarks.cli.NAME
 COMMANDS = MappingProxyType(
     {
-        "accuracy": "mAP of a predictions file or a model, its errors, what changed.",
+        "accuracy": "mAP of a predictions file or a model, its errors, changes from a baseline.",
         "parity": "Artefacts against the PyTorch model: tensors, decisions, mAP.",
         "describe": "What an ONNX file holds: contract, layers, weights, arithmetic.",
-        "latency": "Time and memory of artefacts, of PyTorch, and of what else one could take.",
-        "report": "Runs on one page with tables and charts; or what changed between two.",
+        "latency": "Time and memory of artefacts, of PyTorch and of other engines.",
+        "report": "Measurements on one page with tables and charts; or two compared.",
+        "runs": "Training runs side by side: settings that differ, loss, mAP.",
         "suite": "Parity, latency and their report in one go.",
     }
 )

@@ -100,7 +100,7 @@ def test_table_shows_map_and_averages(annotations, write):
 
 def test_json_is_a_run_file_that_holds_what_evaluate_says(annotations, write, tmp_path):
     path = write("p.json", GOOD)
-    done = run(path, annotations, "--json", "--analyse", "--compare", path)
+    done = run(path, annotations, "--json", "--analyze", "--compare", path)
     assert done.exit_code == 0
     saved = read_runs(write("run.json", done.stdout))[0]
     assert saved.kind == "accuracy"
@@ -164,8 +164,8 @@ def test_results_of_opentad_are_read(annotations, write):
 
 def test_columns_are_explained_on_request(annotations, write):
     path = write("p.json", GOOD)
-    assert "top G: of each class" not in run(path, annotations, "--analyse").stdout
-    assert "top G: of each class" in run(path, annotations, "--analyse", "--explain").stdout
+    assert "top G: of each class" not in run(path, annotations, "--analyze").stdout
+    assert "top G: of each class" in run(path, annotations, "--analyze", "--explain").stdout
 
 
 def test_classes_without_training_videos_are_named(annotations, write):
@@ -193,8 +193,8 @@ def test_per_class_lists_classes_without_instances_too(annotations, write):
     assert "of 2 of 3 classes" in done.stdout
 
 
-def test_analyse_prints_types_and_lengths_at_each_threshold(annotations, write):
-    done = run(write("p.json", GOOD), annotations, "--analyse", "--tiou", 0.3, "--tiou", 0.5)
+def test_analyze_prints_types_and_lengths_at_each_threshold(annotations, write):
+    done = run(write("p.json", GOOD), annotations, "--analyze", "--tiou", 0.3, "--tiou", 0.5)
     assert done.exit_code == 0
     assert "errors at tIoU 0.3" in done.stdout
     at_half = done.stdout[done.stdout.index("errors at tIoU 0.5") :]
@@ -293,8 +293,8 @@ BAD = {
         "no segment is annotated in the subset 'test'",
     ),
     "damaged annotations": (GOOD, "{", [], "data.json: "),
-    "threshold without analysis": (GOOD, None, ["--tiou", 0.5], "is a threshold of --analyse"),
-    "threshold too low": (GOOD, None, ["--analyse", "--tiou", 0.05], "--tiou"),
+    "threshold without analysis": (GOOD, None, ["--tiou", 0.5], "is a threshold of --analyze"),
+    "threshold too low": (GOOD, None, ["--analyze", "--tiou", 0.05], "--tiou"),
     "no baseline": (GOOD, None, ["--compare", "missing.json"], "missing.json: cannot read"),
 }  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_describes_an_artefact(name):
     assert found.nodes["Conv"] == 11
 
 
-def test_describes_both_forms_of_an_optimised_file():
+def test_describes_both_branches_of_an_optimized_file():
     found = describe(DATA / "tiny_cpu.onnx")
     assert found.macs_per_snippet == macs_per_snippet(TINY)
     assert found.inference_error is None

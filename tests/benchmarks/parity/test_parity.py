@@ -190,8 +190,8 @@ def test_usage_errors_are_one_line(tiny, arguments, words):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_both_forms_of_an_optimised_file_are_bisected(tiny):
-    """Its fast form names and orders its tensors otherwise; a wrong weight there is found."""
+def test_both_branches_of_an_optimized_file_are_bisected(tiny):
+    """Its fast branch names and orders its tensors otherwise; a wrong weight there is found."""
     plain, fast = onnx.load(tiny.artefact), onnx.load(TINY_CPU)
     feeds = {"features": planted_features(10, 16)[None], "lengths": np.array([10])}
     steps = bisect(plain, fast, feeds, 1e-4)
