@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from co2net_benchmarks.hardware.machine import Machine
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import read_json
 
 FORMAT = "co2net-bench-run"
 REPORT_FORMAT = "co2net-bench-report"
@@ -64,12 +64,7 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
     Raises:
         InputError: It is missing, no such file, of an unknown schema version, or damaged.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the run: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a run file of co2net-bench, found no JSON") from error
+    document = read_json(path, "a run of co2net-bench")
     if isinstance(document, dict) and document.get("format") == REPORT_FORMAT:
         _take_header(document, REPORT_FORMAT, path)
         entries = document.get("runs")
@@ -95,10 +90,5 @@ def _take_header(document: Any, wanted: str, where: str | os.PathLike[str]) -> i
             f"{where}: not a run file of co2net-bench: write one with 'co2net-bench latency ... "
             "--out'"
         )
-    version = document.pop("schema_version", None)
-    if version not in _READABLE:
-        raise InputError(
-            f"{where}: schema version {version}, this program reads {SCHEMA_VERSION} and before: "
-            "measure again or update co2net"
-        )
-    return int(version)
+    remedy = "measure again or update co2net"
+    return take_schema_version(document, str(where), _READABLE, remedy)

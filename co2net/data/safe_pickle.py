@@ -1,4 +1,4 @@
-"""Pickled .npy object arrays, read without executing anything that the file names.
+"""Pickled numpy arrays (in .npy files and checkpoints), read without executing what they name.
 
 The unpickler admits numpy arrays and scalars and plain values (numbers, text, bytes, None, lists,
 tuples, dicts). Arrays are rebuilt here from their pickled parts: not even numpy's own unpickling
@@ -55,8 +55,24 @@ def _npy_dtype(file: BinaryIO, path: str | os.PathLike[str]) -> np.dtype[Any]:
 
 
 def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    array = load_pickle(file, path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
+    return array
+
+
+def load_pickle(file: BinaryIO, path: str | os.PathLike[str]) -> Any:
+    """Return the pickled object that begins at the file's position.
+
+    Args:
+        file: An open file.
+        path: Its name, for error texts.
+
+    Raises:
+        InputError: It is damaged, or asks for anything but numpy arrays and plain values.
+    """
     try:
-        array = _resolve(_Unpickler(file, encoding="latin1").load(), {})
+        return _resolve(_Unpickler(file, encoding="latin1").load(), {})
     except _RefusedError as error:
         raise InputError(
             f"{path}: refused: its pickle asks for {error}, and only numpy arrays and plain "
@@ -75,9 +91,6 @@ def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[A
         RecursionError,
     ) as error:
         raise InputError(f"{path}: its pickled content is damaged or truncated") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
-    return array
 
 
 class _RefusedError(Exception):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,30 @@ FORMAT_VERSION = "co2net 1"
 
 
 @dataclass(frozen=True)
+class Segment:
+    """One segment of a video in which an action was found."""
+
+    start_s: float  # seconds
+    end_s: float  # seconds
+    score: float  # unbounded, can be negative
+    label: str  # name of the class
+
+
+@dataclass(frozen=True)
 class Detections:
     """The segments found in one video, in the decoder's order.
 
-    segments (N, 2) float64: start and end in seconds. scores (N,) float64, unbounded, can be
-    negative. labels (N,) int64: indices into `classes`.
+    Iterating gives a `Segment` each; the arrays hold the same.
+
+    Example:
+        for segment in localizer(features).at_operating_point():
+            print(segment.label, segment.start_s, segment.end_s, segment.score)
     """
 
-    segments: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
+    segments: npt.NDArray[np.float64]  # (N, 2) start and end in seconds
+    scores: npt.NDArray[np.float64]  # (N,) unbounded, can be negative
+    labels: npt.NDArray[np.int64]  # (N,) indices into `classes`
+    classes: tuple[str, ...]  # the model's C class names
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -36,6 +49,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __iter__(self) -> Iterator[Segment]:
+        for (start, end), score, label in zip(
+            self.segments.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True
+        ):
+            yield Segment(start, end, score, self.classes[label])
 
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Detections":
         """Return the detections that a mask (N,) or an index array picks."""
@@ -61,10 +80,8 @@ class Detections:
     def to_records(self) -> list[dict[str, Any]]:
         """Return the segments as ActivityNet result records, times in seconds, full precision."""
         return [
-            {"label": self.classes[label], "score": score, "segment": segment}
-            for label, score, segment in zip(
-                self.labels.tolist(), self.scores.tolist(), self.segments.tolist(), strict=True
-            )
+            {"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]}
+            for one in self
         ]
 
     @staticmethod

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net_runtime.detections import Detections, read_results, results_document
+from co2net_runtime.detections import Detections, Segment, read_results, results_document
 from co2net_runtime.errors import InputError
 
 CLASSES = ("Jump", "Throw")
@@ -31,6 +31,16 @@ def test_json_keeps_every_bit(table):
     for name in ("segments", "scores", "labels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     assert document["external_data"] == {"model": "m"}
+
+
+@given(rows)
+def test_iterating_gives_each_segment(table):
+    found = detections(table)
+    assert list(found) == [
+        Segment(start, start + length, score, CLASSES[label])
+        for start, length, score, label in table
+    ]
+    assert len(found) == len(table)
 
 
 @given(rows)

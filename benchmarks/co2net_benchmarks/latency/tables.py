@@ -113,7 +113,10 @@ def _cold_table(starts: Sequence[ColdStart]) -> Table:
         f"{starts[0].total_s.count} fresh processes, medians",
         ("target", "process", "import", "load", "first", "total", "min..max", "peak MB"),
         rows,
-        explanations=("The model files lie in the system's cache.",),
+        explanations=(
+            "The model files lie in the system's cache. The runtime imports its engine as it opens "
+            "the model: load.",
+        ),
     )
 
 

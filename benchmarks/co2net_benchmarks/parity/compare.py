@@ -10,7 +10,7 @@ from co2net_benchmarks.parity.reference import ReferenceSet, ReferenceVideo, gro
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
 from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate
-from co2net_export.parity.report import Difference, Proof, TensorParity
+from co2net_export.parity.report import Difference, ParityReport, TensorParity
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.errors import BackendError, InputError
@@ -44,7 +44,7 @@ def compare_artefact(
     decisions = compare_decisions(expected, judged, contract.decode)
     accuracy = references.accuracy(judged)
     gate = default_gate(contract.precision, contract.optimize)
-    proof = Proof(overall, decisions if references.given else None, accuracy)
+    report = ParityReport(overall, decisions if references.given else None, accuracy)
     return ArtefactParity(
         name=name,
         file=path.name,
@@ -59,7 +59,7 @@ def compare_artefact(
         margins=measure_margins(expected, judged, contract.decode),
         accuracy=accuracy,
         gate=gate,
-        failures=proof.failures(gate),
+        failures=report.failures(gate),
     )
 
 

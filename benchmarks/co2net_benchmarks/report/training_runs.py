@@ -1,6 +1,5 @@
 """Training runs side by side: the settings that differ, and the evaluations that they came to."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from co2net.settings import differences, read_config
 from co2net.training.run_folder import RunFolder
 from co2net_benchmarks.tables import Table
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import read_json
 
 _LOSS_WINDOW = 50
 
@@ -84,10 +84,10 @@ def _best(folder: RunFolder) -> Mapping[str, Any] | None:
     """Return the evaluation that the run chose; its summary is written when it ends."""
     if not folder.summary.is_file():
         return None
+    document = read_json(folder.summary, "the summary")
     try:
-        document = json.loads(folder.summary.read_text(encoding="utf-8"))
         best: Mapping[str, Any] | None = document["runs"][0].get("best")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"{folder.summary}: damaged: expected a summary of co2net-train"
         ) from error

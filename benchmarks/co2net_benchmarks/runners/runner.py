@@ -63,7 +63,7 @@ class Runner(ABC):
     description: ClassVar[str]  # the engine, for people
     source: ClassVar[Source]  # the file it takes
     packages: ClassVar[tuple[str, ...]]  # that must be installed
-    modules: ClassVar[tuple[str, ...]]  # that opening imports
+    modules: ClassVar[tuple[str, ...]]  # whose import a cold start shows
     is_prepared: ClassVar[bool] = False  # whether `prepare` makes the file to open
     is_baseline: ClassVar[bool] = False  # whether --baselines adds it
 
@@ -89,11 +89,6 @@ class Runner(ABC):
     def needs(cls, path: Path) -> tuple[str, ...]:  # noqa: ARG003  the runtime's depend on it
         """Return the packages that must be installed for this file."""
         return cls.packages
-
-    @classmethod
-    def imports(cls, path: Path) -> tuple[str, ...]:  # noqa: ARG003  the runtime's depend on it
-        """Return the modules whose import is part of a cold start."""
-        return cls.modules
 
     @abstractmethod
     def network(self, features: Features) -> Outputs:

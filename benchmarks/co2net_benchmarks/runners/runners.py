@@ -1,5 +1,6 @@
 """One runner per kind of target. `RUNNERS` is the only list of them."""
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ class RuntimeRunner(Runner):
     description = "co2net runtime"
     source: ClassVar[Source] = "artefact"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    # it chooses its engine, and imports it, as it opens the file
     modules = ("co2net_runtime.localizer",)
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
@@ -38,13 +40,10 @@ class RuntimeRunner(Runner):
 
     @classmethod
     def needs(cls, path: Path) -> tuple[str, ...]:
-        """Return the package of the file's engine."""
-        return ("tensorrt",) if path.suffix == ".engine" else cls.packages
-
-    @classmethod
-    def imports(cls, path: Path) -> tuple[str, ...]:
-        """Return the runtime and the file's engine."""
-        return (*cls.modules, *cls.needs(path))
+        """Return the package of the file's engine; one of two runs an ONNX file."""
+        if path.suffix == ".engine":
+            return ("tensorrt",)
+        return () if importlib.util.find_spec("openvino") else cls.packages
 
     def network(self, features: Features) -> Outputs:
         """Run the localizer's network."""

@@ -44,7 +44,7 @@ class Worker:
         from co2net_runtime.files.records import from_mapping
 
         runner, opened = RUNNERS[target["kind"]], Path(path)
-        for module in runner.imports(opened):
+        for module in runner.modules:
             importlib.import_module(module)
         asked_options = from_mapping(EngineOptions, options, "options")
         imported = time.perf_counter()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -17,6 +17,8 @@ READABLE_VERSIONS = (1, 2)
 MODEL, BACKBONE = "model", "backbone"
 
 GraphKind = Literal["whole", "chunk", "live"]
+Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
+Optimize = Literal["none", "cpu"]
 INPUT_NAMES = ("features", "lengths")
 OUTPUT_NAMES = ("cas", "attention")
 # of the graph for live streams
@@ -57,7 +59,8 @@ class Contract:
     checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
     versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
     live streams: width of what it carries from step to step, and the mean feature row (D,) of the
-    training videos, empty where the exporter was given no data.
+    training videos, empty where the exporter was given no data. extraction: what the features of
+    the training videos were made with (`co2net_runtime.video.identity.Extraction`), or None.
     """
 
     classes: tuple[str, ...]
@@ -69,8 +72,8 @@ class Contract:
     decode: DecodeOptions = DecodeOptions()
     pool_kernel: int = 1
     receptive_field: ReceptiveField = ReceptiveField()
-    precision: Literal["fp32", "fp16", "int8-cpu", "int8-trt"] = "fp32"
-    optimize: Literal["none", "cpu"] = "none"
+    precision: Precision = "fp32"
+    optimize: Optimize = "none"
     graph: GraphKind = "whole"
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES
@@ -79,6 +82,7 @@ class Contract:
     versions: Mapping[str, str] = field(default_factory=dict)
     state_dim: int = 0
     context_prior: tuple[float, ...] = ()
+    extraction: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -166,12 +170,12 @@ def contract_mapping(text: str, where: str, *, kind: str) -> dict[str, Any]:
         raise ContractError(f"{where}: its co2net contract is not valid JSON: {error}") from error
     if not isinstance(mapping, dict):
         raise ContractError(f"{where}: its co2net contract is not a JSON object")
-    version = mapping.pop("schema_version", None)
-    if version not in READABLE_VERSIONS:
-        raise ContractError(
-            f"{where}: its contract has schema version {version}, this program reads up to "
-            f"{SCHEMA_VERSION}: export the model again or update co2net"
+    try:
+        take_schema_version(
+            mapping, f"{where}: contract", READABLE_VERSIONS, "export again or update co2net"
         )
+    except InputError as error:
+        raise ContractError(str(error)) from error
     found = mapping.pop("kind", MODEL)
     if found != kind:
         expected = {

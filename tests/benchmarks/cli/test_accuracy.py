@@ -447,7 +447,8 @@ def test_engine_options_reach_the_engine(data, annotations, write):
     done = run(MODEL, data, "--device", "tpu")
     assert done.exit_code == 2
     assert "device 'tpu'" in done.stderr
-    assert "onnxruntime" in json.loads(run(MODEL, data, "--json").stdout)["results"]["engine"]
+    done = run(MODEL, data, "--backend", "onnxruntime", "--json")
+    assert "onnxruntime" in json.loads(done.stdout)["results"]["engine"]
     done = run(write("p.json", GOOD), annotations, "--device", "cpu")
     assert done.exit_code == 2
     assert "are for models" in done.stderr

@@ -79,7 +79,7 @@ def test_other_folders_are_one_line(make, tmp_path):
     RunFolder(damaged).metrics.write_text("[1]\n")
     cases[damaged] = "metrics.jsonl: damaged"
     summary = make("summary", [], [1.0], [])
-    RunFolder(summary).summary.write_text("{")
+    RunFolder(summary).summary.write_text("{}")
     cases[summary] = "summary.json: damaged"
     for folder, words in cases.items():
         done = runs(folder)

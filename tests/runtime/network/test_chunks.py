@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -16,8 +17,9 @@ from co2net_runtime.cli.infer import main
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.network.chunks import FeatureRows, run_in_chunks, split
+from co2net_runtime.network.chunks import FeatureRows, check_siblings, run_in_chunks, split
 from co2net_runtime.network.pipeline import run_files
+from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny_pool"])
@@ -119,7 +121,7 @@ def test_bad_values_of_a_long_file_are_reported_with_their_place(tiny_path, vide
         [*map(str, (tiny_path, tmp_path, "--chunk", 20, "--device", "cpu", "--out", out))],
     )
     assert done.exit_code == 1
-    assert "bad.npy, snippets 0 to 99: 1 values are NaN" in done.stderr
+    assert "bad.npy, snippets 0 to 99: 1 value is NaN" in done.stderr
     assert "the first in snippet 57, channel 3" in done.stderr
     assert "wide.npy" in done.stderr
     found = json.loads(out.read_text())
@@ -133,6 +135,34 @@ def test_chunk_graph_of_another_checkpoint_is_refused(tiny_path, tmp_path, video
     with (
         Localizer.load(tmp_path / "m.onnx", chunk=10) as localizer,
         pytest.raises(ContractError, match=r"another checkpoint .*\(checkpoint_sha256 differs"),
+    ):
+        localizer(videos(30)[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("checkpoint_sha256", "1" * 64),
+        ("precision", "int8-cpu"),
+        ("classes", ("Run", "Jump", "Swim")),
+        ("timing", SnippetTiming(8)),
+        ("decode", DecodeOptions(nms_sigma=0.5)),
+    ],
+)
+def test_a_chunk_graph_must_be_of_the_same_export(tiny_path, field, value):
+    path = tiny_path.with_name("tiny.chunk.onnx")
+    whole, chunk = read_contract(tiny_path), read_contract(path)
+    check_siblings(path, chunk, whole)
+    with pytest.raises(ContractError, match=rf"tiny.chunk.onnx: .*\({field} differs\).*--chunks"):
+        check_siblings(path, dataclasses.replace(chunk, **{field: value}), whole)
+
+
+def test_another_graph_under_the_chunk_graphs_name_is_refused(tiny_path, tmp_path, videos):
+    shutil.copy(tiny_path, tmp_path / "m.onnx")
+    shutil.copy(tiny_path, tmp_path / "m.chunk.onnx")
+    with (
+        Localizer.load(tmp_path / "m.onnx", chunk=10) as localizer,
+        pytest.raises(ContractError, match="expected the chunk graph, found the whole graph"),
     ):
         localizer(videos(30)[0])
 
