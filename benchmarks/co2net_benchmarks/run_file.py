@@ -62,7 +62,7 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
     """Read a run file, or all runs of a report's JSON.
 
     Raises:
-        InputError: It is missing, no such file, of an unknown schema version, or damaged.
+        InputError: It is missing, not a run file, of an unknown schema version, or damaged.
     """
     document = read_json(path, "a run of co2net-bench")
     if isinstance(document, dict) and document.get("format") == REPORT_FORMAT:

@@ -46,7 +46,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class DecoderSpeed:
-    """What decoding one video took.
+    """The cost of decoding one video.
 
     seconds: of the runtime's decoder. loops_s, numpy_s: of the transcription, its soft-NMS as
     Python loops or as numpy operations per taken proposal; *_ratio: how many times longer they took

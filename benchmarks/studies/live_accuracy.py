@@ -1,4 +1,4 @@
-"""What does live operation cost in accuracy, and how late does it speak?
+"""The accuracy that live operation costs, and its delay.
 
     python benchmarks/studies/live_accuracy.py MODEL.onnx DATA --plot live-accuracy.png
 
@@ -45,7 +45,7 @@ CUTS = (10.0, 20.0, 30.0, 60.0, 120.0, None)
 
 @dataclass(frozen=True)
 class LiveAccuracy:
-    """What one way of operation is worth.
+    """The accuracy of one way of operation.
 
     map: averages of the mAP over the tIoU thresholds of `EvaluationOptions`, by range, 0 to 1.
     found: share of the annotated instances that have a segment of their class at tIoU 0.5. mean_s,
@@ -60,7 +60,7 @@ class LiveAccuracy:
 
 
 def strategies(*, prior: bool) -> dict[str, LiveOptions]:
-    """Return what is compared: the defaults and what differs from them in one respect.
+    """Return the ways to compare: the defaults, and options that differ in one respect.
 
     prior: whether the model holds the training videos' mean.
     """
@@ -79,7 +79,7 @@ def strategies(*, prior: bool) -> dict[str, LiveOptions]:
 
 
 def cut_name(longest_s: float | None) -> str:
-    """Return what a row that differs in `LiveOptions.longest_s` is called."""
+    """Return the name of a row that differs in `LiveOptions.longest_s`."""
     if longest_s == LiveOptions.longest_s:
         return DEFAULT
     return "never cut" if longest_s is None else f"cut at {longest_s:g} s"
@@ -153,14 +153,14 @@ def judge(
 
 
 def judge_offline(localizer: Localizer, dataset: Dataset, videos: Sequence[Video]) -> LiveAccuracy:
-    """Return what the whole-video model is worth on the same videos."""
+    """Return the accuracy of the whole-video model on the same videos."""
     with console.progress(videos, "offline") as bar:
         results = {video.name: localizer(dataset.load_features(video.name)) for video in bar}
     return _judge("offline (whole videos)", results, None, dataset, videos)
 
 
 def accuracy_table(rows: Sequence[LiveAccuracy], videos: Sequence[Video], subset: str) -> Table:
-    """Return the comparison on so many videos of a subset as a table, mAP in percent."""
+    """Return the comparison as a table, mAP in percent; subset, videos: for its title."""
     instances = sum(len(video.segments) for video in videos)
     default = LiveOptions()
     ranges = [key for key in rows[0].map if key != "all"]
@@ -292,7 +292,9 @@ def _judge_live(
 @click.argument("data", type=click.Path(path_type=Path))
 @dataset_decorator
 @click.option("--subset", metavar="NAME", help="Subset of DATA.  [default: that to test on]")
-@click.option("--videos", "limit", type=click.IntRange(min=1), help="The first so many only.")
+@click.option(
+    "--videos", "limit", type=click.IntRange(min=1), metavar="N", help="The first N only."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of mAP against delay.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the table as Markdown.")

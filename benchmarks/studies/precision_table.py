@@ -1,7 +1,7 @@
 """Which precision? `python benchmarks/studies/precision_table.py ARTEFACT...` prints it.
 
-What co2net-export proved of an artefact stands in its contract. Here they are timed in turns
-through the runtime, and all of it becomes one table: size, speed, differences, decisions, mAP.
+The artefacts are timed in turns through the runtime; the rest stands in their contracts, as
+co2net-export measured it. One table: size, speed, differences, decisions, mAP.
 """
 
 import dataclasses

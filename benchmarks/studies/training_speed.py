@@ -63,7 +63,7 @@ class TrainingSpeed:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: the defaults are THUMOS14's shape at T = 320, batch 10."""
+    """The shapes of the batch; the defaults are THUMOS14's at T = 320, batch 10."""
 
     snippets: int = 320
     rgb_dim: int = 1024

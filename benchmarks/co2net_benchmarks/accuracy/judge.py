@@ -31,7 +31,7 @@ from co2net_runtime.localizer import Localizer
 
 MODEL_SUFFIXES = (".onnx", ".engine")
 Missing = Literal["missed", "left-out"]
-"""What becomes of annotated videos without predictions."""
+"""How annotated videos without predictions are counted."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def judge_predictions(
         dataset: Annotations suffice.
         subset: Its subset to judge on.
         options: Protocol and thresholds.
-        missing: What becomes of videos without predictions.
+        missing: How videos without predictions are counted.
 
     Returns:
         The predictions and their evaluation.
@@ -117,7 +117,7 @@ def judge_model(
         subset: Its subset to judge on.
         options: Protocol and thresholds.
         engine: How to run the model.
-        missing: What becomes of videos without features.
+        missing: How videos without features are counted.
         quiet: Show no progress.
 
     Returns:

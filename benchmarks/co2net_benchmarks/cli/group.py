@@ -1,16 +1,12 @@
 """co2net-bench: a group whose commands are imported when they are run."""
 
 import importlib
-import os
 from types import MappingProxyType
 
 import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.files.records import nearest
-
-# before anything imports onnxruntime, here and in the processes that are started
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # NAME is the click command NAME in co2net_benchmarks.cli.NAME
 COMMANDS = MappingProxyType(

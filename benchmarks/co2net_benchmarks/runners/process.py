@@ -44,7 +44,6 @@ class Child:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "ORT_DISABLE_TELEMETRY": "1",
         }
         if threads:
             environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
@@ -151,7 +150,7 @@ class RunnerProcess(Child):
         """Start the process and open the target in it.
 
         Args:
-            target: What was asked for.
+            target: The request of the user.
             path: The file to open: the target's own, or what was made of it (`prepare`).
             options: Of the engine.
 

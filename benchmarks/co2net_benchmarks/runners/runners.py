@@ -257,8 +257,8 @@ def macs_per_snippet(config: "ModelConfig") -> int:
 
     Per consensus module with main width m, auxiliary width x and attention width a:
     3 x m (local context) + 3 m a + 3 a a + a (attention). Head, with rgb + flow = d and embedding
-    width e: d e (fusion) + 3 e e + e (C + 1) (classifier). What is computed once a video (the
-    global context, m m) and element by element is left out. 27.8 M at the published sizes.
+    width e: d e (fusion) + 3 e e + e (C + 1) (classifier). The work done once a video (the global
+    context, m m) and element by element is left out. 27.8 M at the published sizes.
 
     It is the plain convolutions' count whatever the artefact does, so an artefact that saves
     arithmetic (Winograd) shows a rate above what it really computes, as it should.

@@ -1,4 +1,4 @@
-"""What the command line asks for: [NAME=][KIND:]PATH -> targets."""
+"""The targets of a command line: [NAME=][KIND:]PATH."""
 
 import importlib.util
 from collections.abc import Sequence

@@ -1,10 +1,13 @@
 """Naming what is to be measured."""
 
 import importlib.util
+import os
+from pathlib import Path
 
 import pytest
 
 from co2net_benchmarks.runners import targets
+from co2net_benchmarks.runners.process import Child
 from co2net_benchmarks.runners.targets import missing_packages, parse_target, parse_targets
 from co2net_runtime.errors import InputError
 
@@ -72,3 +75,12 @@ def test_missing_packages_are_named(tiny, monkeypatch):
     )
     assert missing_packages(parse_target(f"openvino:{tiny.artefact}")) == ["openvino"]
     assert missing_packages(parse_target(str(tiny.checkpoint))) == []
+
+
+def test_children_and_this_process_send_no_telemetry(tiny):
+    """ONNX Runtime reads the variable when it is imported: the package sets it before."""
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    with Child() as child:
+        environment = Path(f"/proc/{child._process.pid}/environ")
+        if environment.exists():
+            assert b"ORT_DISABLE_TELEMETRY=1" in environment.read_bytes().split(b"\0")
