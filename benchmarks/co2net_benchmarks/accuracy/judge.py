@@ -158,20 +158,6 @@ def judge_model(
     )
 
 
-def untrained_classes(dataset: Dataset, subset: str) -> tuple[str, ...]:
-    """Return the classes of the subset's instances that no training video has.
-
-    They cannot be learned, and each counts as AP 0 in the mAP. Empty where nobody said which
-    subset is for training.
-    """
-    if dataset.train is None or dataset.train == subset:
-        return ()
-    annotations = dataset.annotations
-    trained = {label for video in annotations.subset(dataset.train) for label in video.labels}
-    judged = {int(n) for video in annotations.subset(subset) for n in video.segment_labels}
-    return tuple(dataset.classes[label] for label in sorted(judged - trained))
-
-
 def _check_fit(path: str | os.PathLike[str], contract: Contract, dataset: Dataset) -> None:
     widths, theirs = (contract.rgb_dim, contract.flow_dim), (dataset.rgb_dim, dataset.flow_dim)
     if widths != theirs:

@@ -47,7 +47,6 @@ class AccuracyResults:
     comparison: Comparison | None = None  # with the baseline, if one was given
     missing: Missing = "missed"  # what became of annotated videos without predictions
     recall: tuple[Recall, ...] = ()  # per k that was asked for
-    untrained: tuple[str, ...] = ()  # classes with instances but without training videos
 
 
 def accuracy_results(
@@ -60,7 +59,6 @@ def accuracy_results(
     *,
     missing: Missing = "missed",
     recall: tuple[Recall, ...] = (),
-    untrained: tuple[str, ...] = (),
 ) -> AccuracyResults:
     """Gather all figures; classes: the names that the labels index."""
     evaluation, result = judged.evaluation, judged.evaluation.result
@@ -92,5 +90,4 @@ def accuracy_results(
         comparison=comparison,
         missing=missing,
         recall=recall,
-        untrained=untrained,
     )

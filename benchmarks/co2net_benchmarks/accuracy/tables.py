@@ -41,10 +41,6 @@ def map_table(results: AccuracyResults) -> Table:
     if results.without_predictions:
         count = len(results.without_predictions)
         notes.append(f"{count:,} videos without predictions: {_MISSING[results.missing]}")
-    if results.untrained:
-        notes.append(
-            f"no training video has {', '.join(results.untrained)}: cannot be learned, AP 0"
-        )
     if results.ambiguous:
         notes.append(
             f"{results.ambiguous:,} more predictions overlap ambiguous intervals: left out"

@@ -18,7 +18,6 @@ from co2net_benchmarks.accuracy.judge import (
     is_model,
     judge_model,
     judge_predictions,
-    untrained_classes,
 )
 from co2net_benchmarks.accuracy.protocols import parse_tious
 from co2net_benchmarks.accuracy.recall import recall_at
@@ -209,7 +208,6 @@ def accuracy(
         change,
         missing=missing,
         recall=recall_at(judged[0].evaluation, recall_counts or ()),
-        untrained=untrained_classes(dataset, subset),
     )
 
     settings = {"data": str(data), "timing": to_mapping(dataset.timing), **to_mapping(engine)}
