@@ -75,7 +75,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--longest", "longest_s", type=_SECONDS, default=LiveOptions.longest_s, show_default=True,
-    help="Seconds; what is longer is cut.",
+    help="Seconds; longer components are cut.",
 )  # fmt: skip
 @click.option(
     "--warmup", "warmup_s", type=click.FloatRange(min=0), default=LiveOptions.warmup_s,

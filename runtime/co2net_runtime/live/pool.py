@@ -145,7 +145,7 @@ class LivePool:
             blocks: For each stream its next snippets (n, D), or its next one (D,).
 
         Returns:
-            The events known now. What is known does not depend on the sizes of the blocks.
+            The events known now; the same however the snippets are cut into blocks.
 
         Raises:
             InputError: Features do not fit the model, or hold NaN; all streams stand as before.
