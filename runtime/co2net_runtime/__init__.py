@@ -4,6 +4,7 @@ localizer    Localizer: features -> Detections, the door to one model
 detections   Detections of one video, and ActivityNet result files
 live         LiveLocalizer and LivePool: streams of features -> events while they happen
 features     feature files -> (T, D) float32, checked
+video        videos -> features by backbones; VideoLocalizer: videos -> Detections
 options      how snippets relate to time, and the constants of decoding
 errors       what can go wrong on the user's side
 artefact     what a model file says of itself
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from co2net_runtime.live.pool import LiveLocalizer, LivePool
     from co2net_runtime.live.stream import LiveOptions
     from co2net_runtime.localizer import Localizer
+    from co2net_runtime.video.localizer import VideoLocalizer
 
 __all__ = [
     "BackendError",
@@ -47,6 +49,7 @@ __all__ = [
     "Localizer",
     "MissingDependencyError",
     "Segment",
+    "VideoLocalizer",
     "__version__",
 ]
 
@@ -58,6 +61,7 @@ _HOME = {
     "LiveLocalizer": "live.pool",
     "LivePool": "live.pool",
     "LiveOptions": "live.stream",
+    "VideoLocalizer": "video.localizer",
     "Co2netError": "errors",
     "InputError": "errors",
     "ContractError": "errors",

@@ -17,6 +17,8 @@ READABLE_VERSIONS = (1, 2)
 MODEL, BACKBONE = "model", "backbone"
 
 GraphKind = Literal["whole", "chunk", "live"]
+Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
+Optimize = Literal["none", "cpu"]
 INPUT_NAMES = ("features", "lengths")
 OUTPUT_NAMES = ("cas", "attention")
 # of the graph for live streams
@@ -57,7 +59,8 @@ class Contract:
     checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
     versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
     live streams: width of what it carries from step to step, and the mean feature row (D,) of the
-    training videos, empty where the exporter was given no data.
+    training videos, empty where the exporter was given no data. extraction: what the features of
+    the training videos were made with (`co2net_runtime.video.identity.Extraction`), or None.
     """
 
     classes: tuple[str, ...]
@@ -69,8 +72,8 @@ class Contract:
     decode: DecodeOptions = DecodeOptions()
     pool_kernel: int = 1
     receptive_field: ReceptiveField = ReceptiveField()
-    precision: Literal["fp32", "fp16", "int8-cpu", "int8-trt"] = "fp32"
-    optimize: Literal["none", "cpu"] = "none"
+    precision: Precision = "fp32"
+    optimize: Optimize = "none"
     graph: GraphKind = "whole"
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES
@@ -79,6 +82,7 @@ class Contract:
     versions: Mapping[str, str] = field(default_factory=dict)
     state_dim: int = 0
     context_prior: tuple[float, ...] = ()
+    extraction: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
