@@ -1,12 +1,14 @@
 """What an artefact says of itself: everything the runtime must know besides the graph."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import parse_json
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -28,6 +30,8 @@ LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
 # more for each video, the fast form runs; from MIN_ROWS on it was faster with 1 and 2 threads.
 MIN_ROWS_NAME = "min_rows"
 MIN_ROWS = 80
+# no sensible model has wider layers: a damaged number is refused before memory is taken for it
+WIDEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,25 @@ class Contract:
             raise ValueError("the class list is empty")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("the class list names a class twice")
-        if self.rgb_dim < 1 or self.flow_dim < 1:
+        widths = (self.rgb_dim, self.flow_dim)
+        if not all(1 <= width <= WIDEST for width in widths):
             raise ValueError(
-                f"stream widths must be at least 1, got {self.rgb_dim} and {self.flow_dim}"
+                f"stream widths must be 1 to {WIDEST}, got {widths[0]} and {widths[1]}"
             )
+        field = (self.receptive_field.cas, self.receptive_field.attention)
+        if not all(0 <= halo <= WIDEST for halo in field):
+            raise ValueError(f"the receptive field must be 0 to {WIDEST} snippets, got {field}")
+        if not 1 <= self.pool_kernel <= WIDEST:
+            raise ValueError(f"pool_kernel must be 1 to {WIDEST}, got {self.pool_kernel}")
+        if not 0 <= self.state_dim <= WIDEST:
+            raise ValueError(f"state_dim must be 0 to {WIDEST}, got {self.state_dim}")
+        if "features" not in self.inputs or not {*OUTPUT_NAMES} <= {*self.outputs}:
+            raise ValueError(
+                f"the graph must take features and give {' and '.join(OUTPUT_NAMES)}, got "
+                f"{', '.join(self.inputs)} and {', '.join(self.outputs)}"
+            )
+        if not all(map(math.isfinite, self.context_prior)):
+            raise ValueError("the context prior holds values that are not finite")
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
                 f"the context prior has {len(self.context_prior)} values, the features "
@@ -164,19 +183,16 @@ def contract_mapping(text: str, where: str, *, kind: str) -> dict[str, Any]:
     Raises:
         ContractError: The text is damaged, of another schema version or of another kind.
     """
+    place = f"{where}: contract"
     try:
-        mapping = json.loads(text)
-    except ValueError as error:
-        raise ContractError(f"{where}: its co2net contract is not valid JSON: {error}") from error
-    if not isinstance(mapping, dict):
-        raise ContractError(f"{where}: its co2net contract is not a JSON object")
-    try:
-        take_schema_version(
-            mapping, f"{where}: contract", READABLE_VERSIONS, "export again or update co2net"
-        )
+        mapping = parse_json(text, place, "a co2net contract")
+        if not isinstance(mapping, dict):
+            raise InputError(f"{place}: expected a JSON object, found {type(mapping).__name__}")
+        remedy = "export again or update co2net"
+        take_schema_version(mapping, place, READABLE_VERSIONS, remedy)
     except InputError as error:
         raise ContractError(str(error)) from error
-    found = mapping.pop("kind", MODEL)
+    found = str(mapping.pop("kind", MODEL))
     if found != kind:
         expected = {
             MODEL: "a localization model (co2net-export writes one)",

@@ -1,9 +1,12 @@
 """OpenVINO, on a CPU or an Intel GPU, without ONNX Runtime."""
 
+import contextlib
 import functools
 import logging
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, Generic
 
 import numpy as np
@@ -129,12 +132,33 @@ class OpenVinoBackend(Generic[AnyContract]):
 
 
 def load_openvino() -> Any:
-    """Import openvino. Raises MissingDependencyError where it is not installed."""
+    """Import openvino with its telemetry off.
+
+    Raises MissingDependencyError where it is not installed.
+    """
     try:
-        import openvino
+        with _no_telemetry():
+            import openvino
     except ImportError as error:
         raise MissingDependencyError("openvino", "openvino", "the backend openvino") from error
     return openvino
+
+
+@contextlib.contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Hide openvino_telemetry: importing openvino would write ids under ~/intel and call its maker.
+
+    OpenVINO has a stub for where that package is not installed, and no variable to turn it off.
+    """
+    name = "openvino_telemetry"
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import of it now fails
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class NestedSegments:
 
         # Pairs (segment, container) of segment i are those from first[i] to first[i + 1], in the
         # order of the containers' levels.
-        self._level = _sequence(level, "b")
+        self._level = _sequence(level, "h")
         self._stop = _sequence(np.searchsorted(start, end), "i")
         self._first = _sequence(np.append(0, np.cumsum(level)), "q")
         self._containers = _sequence(containers, "i")

@@ -20,7 +20,8 @@ from co2net_runtime.backends.device import (
     free_memory,
     gpus,
 )
-from co2net_runtime.backends.ort.backend import load_onnxruntime, preload_cuda
+from co2net_runtime.backends.ort.backend import preload_cuda
+from co2net_runtime.backends.ort.module import import_onnxruntime, load_onnxruntime
 from co2net_runtime.backends.trt.api import preload_tensorrt
 from co2net_runtime.errors import Co2netError
 
@@ -39,7 +40,7 @@ class Machine:
 
     def module(self, name: str) -> ModuleType:
         """Import a module. Raises ImportError or OSError where that fails."""
-        return importlib.import_module(name)
+        return import_onnxruntime() if name == "onnxruntime" else importlib.import_module(name)
 
     def imports(self, name: str) -> bool:
         """Return whether a module imports."""

@@ -15,7 +15,7 @@ from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.options import BackendName
-from co2net_runtime.backends.ort.backend import load_onnxruntime
+from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
 from co2net_runtime.backends.ov import load_openvino
 from co2net_runtime.backends.selection import require_precision

@@ -19,10 +19,11 @@ from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptio
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.ort import providers
 from co2net_runtime.backends.ort.cpu import CpuSession
+from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import Provider
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import preload_tensorrt
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, InputError
 
 # operators that are the network; all others may be bookkeeping on shapes and masks
 HEAVY = re.compile(r"Conv|MatMul|Gemm")
@@ -145,20 +146,6 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def load_onnxruntime() -> Any:
-    """Import onnxruntime. Raises MissingDependencyError where it is not installed or broken."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "cpu", "running a model") from error
-    if not hasattr(onnxruntime, "InferenceSession"):
-        # what is left when one of two wheels that share the folder is uninstalled
-        raise BackendError(
-            "onnxruntime is installed but incomplete: co2net-doctor tells the repair"
-        )
-    return onnxruntime
 
 
 def preload_cuda(onnxruntime: Any) -> None:

@@ -20,6 +20,7 @@ from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import read_json
 from co2net_runtime.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -224,15 +225,12 @@ def _read_record(path: Path) -> EngineRecord:
     beside = sidecar(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        mapping = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not beside.is_file():
         raise InputError(
             f"{path}: an engine without {beside.name}, which says what it is: build it with "
             "co2net-engine"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine") from error
+        )
+    mapping = read_json(beside, "the record of an engine")
     if not isinstance(mapping, dict):
         raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine")
     remedy = "build the engine again with co2net-engine"
