@@ -38,7 +38,7 @@ class OpenVinoBackend(Generic[AnyContract]):
 
         Args:
             path: An ONNX file.
-            contract: What the file says of itself.
+            contract: Of the file.
             device: "cpu", or "gpu" for Intel's.
             options: How to run it; `threads`, `bf16` and the cache folder matter here.
 
@@ -79,12 +79,12 @@ class OpenVinoBackend(Generic[AnyContract]):
 
     @property
     def contract(self) -> AnyContract:
-        """What the model says of itself."""
+        """The contract of the model's file."""
         return self._contract
 
     @property
     def info(self) -> EngineInfo:
-        """What runs it."""
+        """The engine, its device and precision."""
         return self._info
 
     @property
@@ -206,7 +206,7 @@ def _full_name(core: Any, name: str) -> str:
 
 
 def _precision(stored: str, computed: str) -> str:
-    """Return what the network is computed in: int8 layers stay int8, the others as computed."""
+    """Return the precision that the network computes in; int8 layers stay int8."""
     if stored.startswith("int8"):
         return stored if computed == "fp32" else f"{stored} and {computed}"
     return computed

@@ -1,4 +1,4 @@
-"""What this machine has: packages, libraries, GPUs, Jetson's files. Looked at, never changed."""
+"""This machine's packages, libraries, GPUs and Jetson files: looked at, never changed."""
 
 import contextlib
 import ctypes
@@ -10,8 +10,10 @@ import shutil
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from co2net_runtime.backends.device import (
     Gpu,
@@ -25,7 +27,21 @@ from co2net_runtime.backends.ort.module import import_onnxruntime, load_onnxrunt
 from co2net_runtime.backends.trt.api import preload_tensorrt
 from co2net_runtime.errors import Co2netError
 
+GIB = 1 << 30
+
+Status = Literal["ok", "warn", "fail"]
+
 FATBIN_MAGIC = struct.pack("<I", 0xBA55ED50)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of co2net-doctor's report."""
+
+    name: str
+    status: Status
+    found: str
+    fix: str = ""  # a command, "" where nothing is to be done
 
 
 class Machine:
@@ -88,7 +104,7 @@ class Machine:
         return driver_cuda_version()
 
     def driver_error(self) -> str:
-        """Return what keeps the NVIDIA driver from answering, "" if nothing does."""
+        """Return the reason that the NVIDIA driver does not answer, "" if it does."""
         return driver_error()
 
     def cpus(self) -> int:

@@ -17,7 +17,7 @@ from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import is_finite
 from co2net_runtime.errors import BackendError, InputError
 from co2net_runtime.features import Features, check_features
-from co2net_runtime.network.batching import group_by_length, pad
+from co2net_runtime.network.batching import group_by_length, group_to_pack, pad
 from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
     FeatureRows,
@@ -25,7 +25,6 @@ from co2net_runtime.network.chunks import (
     chunk_graph_path,
     run_in_chunks,
 )
-from co2net_runtime.network.packing import group_to_pack
 
 logger = logging.getLogger(__name__)
 

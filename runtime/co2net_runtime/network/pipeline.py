@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features
+from co2net_runtime.network.batching import PACKED_SNIPPETS
 from co2net_runtime.network.chunks import FeatureRows
 from co2net_runtime.network.network import Activations, Network
-from co2net_runtime.network.packing import PACKED_SNIPPETS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -45,7 +45,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
 
         Args:
             path: The ONNX file.
-            contract: What it says of itself.
+            contract: Of the file.
             options: How to run it; its backend and device are those of `provider`.
             provider: Must run the network, or it is an error. None: the CPU.
 
@@ -100,7 +100,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         return None if profile is None else profile.length[2]
 
     def max_batch(self, length: int) -> int | None:
-        """Return what TensorRT's profile takes; None with the other providers.
+        """Return the largest batch of TensorRT's profile; None with the other providers.
 
         Raises BackendError if the profile takes no video of that length.
         """
@@ -265,7 +265,7 @@ def _first_line(text: str) -> str:
 
 
 def _why_not(onnxruntime: Any, provider: Provider) -> str:
-    """Return what keeps the provider from starting; "" if it is not its libraries or the GPU.
+    """Return the reason that the provider does not start; "" if it is not its libraries or the GPU.
 
     It loads the provider's own library, whose error names the library that is missing.
     """
@@ -284,7 +284,7 @@ def _why_not(onnxruntime: Any, provider: Provider) -> str:
 
 @contextlib.contextmanager
 def _quiet(onnxruntime: Any) -> Iterator[None]:
-    """Keep the loader's coloured lines off the terminal: what they say comes as an exception."""
+    """Keep the loader's colored lines off the terminal: an exception says the same."""
     onnxruntime.set_default_logger_severity(QUIET)
     try:
         yield

@@ -30,28 +30,22 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine file is, as its sidecar says.
+    """The description of an engine file, in its sidecar."""
 
-    onnx_sha256, engine_sha256: of the files. tensorrt, gpu, compute_capability: where it was
-    built. profiles: as `Profile` writes them. contract: of the ONNX file; its precision is the
-    engine's, since it is strongly typed. tf32: whether fp32 multiplications may be rounded.
-    build_s: how long it took. co2net: the version that built it.
-    """
-
-    onnx_sha256: str
-    engine_sha256: str
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    profiles: tuple[str, ...]
-    tf32: bool
-    hardware_compatible: bool
+    onnx_sha256: str  # of the model file
+    engine_sha256: str  # of the engine file
+    tensorrt: str  # version that built it
+    gpu: str  # name of the GPU that it was built on
+    compute_capability: str  # of that GPU
+    profiles: tuple[str, ...]  # as `Profile` writes them
+    tf32: bool  # whether fp32 multiplications may be rounded
+    hardware_compatible: bool  # these four as in `TensorRtOptions`
     version_compatible: bool
     dla_core: int | None
     workspace_mib: int | None
-    contract: Contract
-    build_s: float
-    co2net: str = VERSION
+    contract: Contract  # of the ONNX file; strongly typed, the engine has its precision
+    build_s: float  # seconds
+    co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
         """Return the text of the sidecar."""
@@ -60,7 +54,7 @@ class EngineRecord:
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine shall run: the GPU and the installed TensorRT."""
+    """Where an engine will run: the GPU and the installed TensorRT."""
 
     gpu: Gpu
     tensorrt: str
@@ -204,7 +198,7 @@ def new_engine(
 
 
 def _build_options(options: TensorRtOptions, *, tf32: bool) -> dict[str, Any]:
-    """Return what makes engines different, in the record's words."""
+    """Return the options that make engines differ, by their names in the record."""
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     profiles = tuple(str(profile) for profile in options.to_build)
     for name in ("cuda_graphs", "cache"):
