@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # command lines show the options without it
 
 # published: 10; more than this is a damaged number
 MOST_THRESHOLDS = 1000
+# far beyond any video's: what a damaged file states must not overflow later
+_MAX_FRAMES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class SnippetTiming:
     offset_frames: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.snippet_frames <= 1 << 30:
+        if self.snippet_frames < 1:
             raise ValueError(f"snippet_frames must be at least 1, got {self.snippet_frames}")
         if self.offset_frames < 0:
             raise ValueError(f"offset_frames must not be negative, got {self.offset_frames}")
+        if max(self.snippet_frames, self.offset_frames) > _MAX_FRAMES:
+            raise ValueError(f"snippet_frames and offset_frames go up to {_MAX_FRAMES}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps must be a positive number, got {self.fps}")
 
