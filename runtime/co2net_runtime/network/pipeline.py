@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features
+from co2net_runtime.network.batching import PACKED_SNIPPETS
 from co2net_runtime.network.chunks import FeatureRows
 from co2net_runtime.network.network import Activations, Network
-from co2net_runtime.network.packing import PACKED_SNIPPETS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -107,7 +107,9 @@ def _run_window(
             yield outcomes[index]
             continue
         found = activations.pop(index)
-        if isinstance(found, Co2netError):
+        if isinstance(found, BackendError):
+            yield Outcome(file, error=BackendError(f"{file.path}: {found}"))
+        elif isinstance(found, Co2netError):
             yield Outcome(file, error=found)
         else:
             yield Outcome(file, found)
