@@ -158,7 +158,7 @@ class VideoReader:
             )
         if self._container.streams.audio:
             raise InputError(f"{self.source}: no video in it, only sound")
-        raise InputError(f"{self.source}: no video in it")
+        raise InputError(f"{self.source}: not a video, or damaged or truncated: it has no streams")
 
     def _frame_seconds(self) -> float:
         """Return the time from frame to frame where time stamps are missing."""
