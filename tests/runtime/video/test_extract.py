@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import numpy as np
@@ -29,7 +30,7 @@ def by_hand(extractor, path):
     estimator = FlowEstimator("dis-fast")
     flows = [
         flow_levels(center_crop(estimator(gray(a), gray(b)), 32), 20.0)
-        for a, b in zip(small, small[1:], strict=False)
+        for a, b in itertools.pairwise(small)
     ]
     rows = []
     for start in range(0, len(images) // 16 * 16, 16):
