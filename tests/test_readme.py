@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 import pytest
+
+from co2net_runtime.cli.entry import Entry
 from readme_files import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +43,8 @@ def demo_commands():
 
 def entry_point(command):
     (script,) = importlib.metadata.entry_points(group="console_scripts", name=command)
-    return script.load()
+    found = script.load()
+    return found.load() if isinstance(found, Entry) else found
 
 
 def test_the_walk_through_is_the_demo():

@@ -1,19 +1,17 @@
 """Features to measure on: planted ones of any length, or a user's own."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from co2net.data.dataset import open_dataset
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import Features, check_features, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import Features, check_features
 
 _ENOUGH = 8192
-
-Item = TypeVar("Item")
 
 
 def planted_features(length: int, feature_dim: int, *, seed: int = 0) -> Features:
@@ -32,12 +30,6 @@ def planted_features(length: int, feature_dim: int, *, seed: int = 0) -> Feature
         features[start:stop] += pattern * np.float32(rng.uniform(0.3, 1.2))
         start = stop
     return features
-
-
-def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """Return `count` of the items, spread evenly over them; all for None."""
-    count = len(items) if count is None else min(count, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 def is_dataset(path: Path) -> bool:

@@ -4,6 +4,7 @@ What co2net-export proved of an artefact stands in its contract. Here they are t
 through the runtime, and all of it becomes one table: size, speed, differences, decisions, mAP.
 """
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from co2net_benchmarks.latency.run import LatencyResults, Plan, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
 from co2net_benchmarks.runners.targets import Target, parse_targets
 from co2net_benchmarks.tables import Table, megabytes
-from co2net_export.parity.report import Proof
+from co2net_export.parity.report import ParityReport
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
@@ -129,12 +130,13 @@ def _contract(target: Target) -> Contract:
     return contract
 
 
-def _proof(contract: Contract, target: Target) -> Proof:
-    figures = {name: value for name, value in contract.parity.items() if name != "gate"}
-    return from_mapping(Proof, figures, f"{target.path}: parity")
+def _proof(contract: Contract, target: Target) -> ParityReport:
+    names = [field.name for field in dataclasses.fields(ParityReport)]
+    figures = {name: contract.parity.get(name) for name in names}
+    return from_mapping(ParityReport, figures, f"{target.path}: parity")
 
 
-def _accuracy_cells(proof: Proof) -> tuple[str, ...]:
+def _accuracy_cells(proof: ParityReport) -> tuple[str, ...]:
     tensors, decisions, accuracy = proof.tensors, proof.decisions, proof.accuracy
     cells = [f"{one.max_abs:.1e} / {one.mean_abs:.1e}" for one in (tensors.cas, tensors.attention)]
     if decisions is None:
@@ -149,7 +151,7 @@ def _accuracy_cells(proof: Proof) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _decision_notes(proofs: list[Proof]) -> list[str]:
+def _decision_notes(proofs: list[ParityReport]) -> list[str]:
     """Say what the decisions were taken on; they may differ, since files are exported apart."""
     judged = {
         (found.segments, found.videos) for found in (one.decisions for one in proofs) if found

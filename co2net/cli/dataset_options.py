@@ -29,6 +29,14 @@ _SOURCE_OPTIONS = (
         "DATA says, or half.",
     ),
     click.option(
+        "--key", metavar="NAME",
+        help="Array to take from .npz files. Default: the only one, or rgb and flow.",
+    ),
+    click.option(
+        "--average-crops", is_flag=True,
+        help="Average features (T, crops, D) over the crops.",
+    ),
+    click.option(
         "--classes", type=_PATH, metavar="FILE",
         help="Class names in index order, one a line. Default: as DATA says, or its labels sorted.",
     ),

@@ -20,16 +20,14 @@ from co2net.data.annotations import (
 from co2net.data.bundle import bundle_annotation_folder, find_bundle, read_bundle_features
 from co2net.data.class_list import read_class_list
 from co2net.data.feature_store import (
-    Array,
     BundleStore,
     FeatureStore,
     Header,
     find_store,
-    stream_store,
 )
 from co2net.data.video import counted
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import Features, check_features
+from co2net_runtime.features import Array, Features, check_features
 from co2net_runtime.files.records import from_mapping
 from co2net_runtime.options import SnippetTiming
 
@@ -38,22 +36,18 @@ FEATURES_FOLDER = "features"
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What a dataset does not say of itself, or says wrongly; None leaves it to the dataset.
+    """What a dataset does not say of itself, or says wrongly; None leaves it to the dataset."""
 
-    annotations: JSON file or annotation folder. rgb, flow: folders of the two streams. classes:
-    text file of class names, one a line. snippet_frames, fps: see SnippetTiming. rgb_dim: how many
-    channels are RGB where one file holds both streams, by default half. train_subset,
-    test_subset: names, by default those of `train_test_subsets`.
-    """
-
-    annotations: Path | None = None
-    rgb: Path | None = None
+    annotations: Path | None = None  # JSON file or annotation folder
+    rgb: Path | None = None  # folders of the two streams, both or neither
     flow: Path | None = None
-    classes: Path | None = None
-    snippet_frames: int | None = None
+    classes: Path | None = None  # text file of class names, one a line
+    snippet_frames: int | None = None  # see SnippetTiming
     fps: float | None = None
-    rgb_dim: int | None = None
-    train_subset: str | None = None
+    rgb_dim: int | None = None  # channels that are RGB where a file holds both; by default half
+    key: str | None = None  # the array to take from .npz files
+    average_crops: bool = False  # of features (T, crops, D), take the mean over the crops
+    train_subset: str | None = None  # by default as `train_test_subsets` says
     test_subset: str | None = None
 
 
@@ -296,13 +290,18 @@ def _timing(document: Mapping[str, Any], options: DatasetOptions, where: str) ->
 def _open_store(root: Path, bundle: Path | None, options: DatasetOptions) -> FeatureStore:
     if (options.rgb is None) != (options.flow is None):
         raise InputError("give both --rgb and --flow, or neither")
-    if options.rgb is not None and options.flow is not None:
-        return stream_store(options.rgb, options.flow)
-    if bundle is not None:
+    if options.rgb is None and bundle is not None:
         return BundleStore(bundle, read_bundle_features(bundle))
-    if root.is_file():
+    if options.rgb is None and root.is_file():
         raise InputError(f"{root}: a file, expected the folder of the features")
-    return find_store(root / FEATURES_FOLDER if (root / FEATURES_FOLDER).is_dir() else root)
+    folder = root / FEATURES_FOLDER if (root / FEATURES_FOLDER).is_dir() else root
+    return find_store(
+        folder,
+        options.rgb,
+        options.flow,
+        key=options.key,
+        average_crops=options.average_crops,
+    )
 
 
 def _missing(annotations: Annotations, store: FeatureStore, root: Path) -> list[str]:

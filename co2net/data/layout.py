@@ -13,9 +13,8 @@ import numpy as np
 
 from co2net.data.annotations import ANNOTATIONS_FILE, Annotations, to_document
 from co2net.data.dataset import FEATURES_FOLDER, Streams
-from co2net.data.feature_store import Array
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import check_features
+from co2net_runtime.features import Array, check_features
 from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.options import SnippetTiming

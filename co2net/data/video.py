@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import nearest
+
+Item = TypeVar("Item")
 
 # (train, test) of the datasets in use; the first pair of which both exist is the default
 _CONVENTIONS = (
@@ -210,3 +212,9 @@ def _past_the_end(videos: Sequence[Video]) -> list[str]:
         if video.duration_s is not None and video.segments.max(initial=0) > video.duration_s
     ]
     return counted(names, "a segment ends after the annotated duration")
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """Return `count` of the items, spaced evenly over their order; all of them for None."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

@@ -113,7 +113,7 @@ def train(
                     at.best = update(at.best, at.iteration, score)
                     if at.best.iteration == at.iteration:
                         keeper.checkpoint(at.iteration).save(run.best)
-            interrupted = group.any(interruption.requested) and not finished
+            interrupted = group.any(interruption.is_set()) and not finished
             stopped = interrupted or group.any(finished or _impatient(config, at.best))
             if stopped or evaluated or _due(at.iteration, config.checkpoint_every):
                 keeper.save_last(at)

@@ -11,7 +11,8 @@ from co2net_runtime.backends import EngineInfo, EngineOptions
 from co2net_runtime.decoding.detect import detect
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import Co2netError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.network.network import Activations, Network
 from co2net_runtime.network.pipeline import run_files
 

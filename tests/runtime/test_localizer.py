@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import BackendError, ContractError, InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network import pipeline
 from co2net_runtime.network.batching import group_by_length, pad
@@ -239,7 +240,10 @@ def test_refuses_unknown_names(tiny_path):
         ({"backend": "onnx"}, "backend 'onnx': expected one of auto, onnxruntime"),
         ({"device": "gpu0"}, "device 'gpu0': expected auto, cpu, cuda"),
         ({"device": "cpu:1"}, "device 'cpu:1'"),
-        ({"backend": "onnxruntime", "device": "npu"}, "runs on cpu or cuda, not on npu:0"),
+        (
+            {"backend": "onnxruntime", "device": "npu"},
+            "npu': expected auto, cpu, cuda, cuda:N or gpu",
+        ),
         ({"backend": "tensorrt", "device": "cpu"}, "runs on cuda, not on cpu"),
     ]:
         with pytest.raises(InputError, match=text):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from co2net.data.video import evenly
 from co2net_benchmarks.hardware.energy import open_meter
-from co2net_benchmarks.inputs import FeatureSource, evenly
+from co2net_benchmarks.inputs import FeatureSource
 from co2net_benchmarks.latency.offline import OfflineResult, measure_offline
 from co2net_benchmarks.latency.server import ServerOptions, ServerResult, measure_server
 from co2net_benchmarks.latency.single_stream import (

@@ -10,7 +10,7 @@ from co2net_benchmarks.parity.reference import Material, Specimen, group_order
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
 from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate
-from co2net_export.parity.report import Difference, Proof, TensorParity
+from co2net_export.parity.report import Difference, ParityReport, TensorParity
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.errors import BackendError, InputError
@@ -43,7 +43,7 @@ def compare_artefact(
     decisions = compare_decisions(references, judged, contract.decode)
     accuracy = material.accuracy(judged)
     gate = default_gate(contract.precision, contract.optimize)
-    proof = Proof(overall, decisions if material.given else None, accuracy)
+    proof = ParityReport(overall, decisions if material.given else None, accuracy)
     return ArtefactParity(
         name=name,
         file=path.name,

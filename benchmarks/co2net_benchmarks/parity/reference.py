@@ -6,7 +6,8 @@ from functools import partial
 
 from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import Dataset
-from co2net_benchmarks.inputs import evenly, planted_features
+from co2net.data.video import evenly
+from co2net_benchmarks.inputs import planted_features
 from co2net_export.parity.decisions import Outputs
 from co2net_export.parity.parity import HeldOut
 from co2net_export.parity.report import Accuracy

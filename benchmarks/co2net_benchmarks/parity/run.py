@@ -10,7 +10,8 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import DatasetOptions, open_dataset
-from co2net_benchmarks.inputs import evenly, is_dataset, planted_features
+from co2net.data.video import evenly
+from co2net_benchmarks.inputs import is_dataset, planted_features
 from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_graph
 from co2net_benchmarks.parity.compare import compare_artefact
 from co2net_benchmarks.parity.reference import Material
@@ -18,7 +19,7 @@ from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, Tens
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import find_feature_files
+from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.files.atomic import sha256
 from co2net_runtime.localizer import Localizer
 

@@ -140,6 +140,7 @@ def main(
         clips=clips,
         gate=_gate(precision, bounds),
         enforce=not no_gate,
+        quiet=quiet,
     )
     _report(artefact, quiet)
     click.echo(artefact.path)

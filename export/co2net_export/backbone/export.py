@@ -31,6 +31,7 @@ from co2net_runtime.artefact.backbone import (
     Flow,
     Stream,
 )
+from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import BackendError, GateError, InputError
 
 # rows of one clip alone and among others: engines sum in other orders
@@ -92,6 +93,7 @@ def export_backbone(
     clips: Clips | None = None,
     gate: FeatureGate | None = None,
     enforce: bool = True,
+    quiet: bool = False,
 ) -> BackboneArtefact:
     """Write a backbone's artefact; it gets its name only if its features are the reference's.
 
@@ -102,6 +104,7 @@ def export_backbone(
         clips: Clips to calibrate and to judge on; without them made-up clips judge.
         gate: The bounds; by default the precision's.
         enforce: False writes the file whatever was measured, and its contract says so.
+        quiet: No progress on stderr.
 
     Raises:
         InputError: int8 has no clips, or the name speaks of another precision.
@@ -111,13 +114,14 @@ def export_backbone(
     contract = dataclasses.replace(backbone.contract, precision=precision)
     check_name(path, contract.precision)
     gate = gate or GATES[precision]
-    graph, judges = _lower(backbone, contract, clips)
     with staging(path) as folder:
+        graph, judges = _lower(backbone, contract, clips, quiet)
         file = folder / path.name
         set_contract(graph, contract)
         write_model(graph, file)
         check_file(file)
-        parity = _measure(backbone, file, graph, contract, judges)
+        with progress(judges, "comparing features", length=len(judges), quiet=quiet) as judging:
+            parity = _measure(backbone, file, graph, contract, judging)
         failures = parity.failures(gate)
         if failures and enforce:
             raise GateError(
@@ -133,10 +137,10 @@ def export_backbone(
 
 
 def _lower(
-    backbone: Backbone, contract: BackboneContract, clips: Clips | None
-) -> tuple[onnx.ModelProto, Iterable[Clip]]:
+    backbone: Backbone, contract: BackboneContract, clips: Clips | None, quiet: bool
+) -> tuple[onnx.ModelProto, Clips | tuple[Clip, ...]]:
     """Return the graph in the contract's precision, and the clips that judge it."""
-    judges: Iterable[Clip] = made_up_clips(contract) if clips is None else clips
+    judges: Clips | tuple[Clip, ...] = made_up_clips(contract) if clips is None else clips
     if contract.precision == backbone.contract.precision:
         return backbone.graph, judges
     if contract.precision == "fp16":
@@ -144,7 +148,8 @@ def _lower(
     if clips is None:
         raise InputError("int8-cpu needs clips to calibrate on: name them with --calibration")
     calibration, judges = clips.split()
-    return quantize_backbone(backbone.graph, calibration), judges
+    with progress(calibration, "calibrating", length=len(calibration), quiet=quiet) as measured:
+        return quantize_backbone(backbone.graph, measured), judges
 
 
 def _layers(graph: onnx.ModelProto) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def _torch_export(model: CO2Net, kind: GraphKind, opset: int) -> onnx.ModelProto
         import onnxscript  # noqa: F401  # torch's exporter imports it late and obscurely
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "export", "the ONNX export") from error
-    # sizes that torch.export does not specialise on: 1 would become a constant
+    # sizes that torch.export does not specialize on: 1 would become a constant
     batch, time, dim = 2, 7, model.config.feature_dim
     examples = {
         "features": torch.zeros(batch, time, dim),

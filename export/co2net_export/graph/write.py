@@ -1,5 +1,7 @@
-"""Writing artefacts: contract in the metadata, deterministic bytes, all files or none."""
+"""Writes artefacts: contract in the metadata, equal bytes for equal models, all files or none."""
 
+import glob
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ import onnx
 from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import METADATA_KEY, Contract
 from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.files.lock import lock
 from co2net_runtime.version import VERSION
 
 # protobuf's limit on one message
@@ -93,13 +97,17 @@ def staging(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`; its files move to target's folder on success only.
 
     Files that belong together (a graph, its external data, the chunk graph) appear together.
-    Raises InputError if the folder cannot be written.
+
+    Raises:
+        InputError: The folder cannot be written, or another process is writing `target`.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot write here: {error.strerror}") from error
-    with folder as name:
-        yield Path(name)
-        for file in sorted(Path(name).iterdir()):
-            file.replace(target.parent / file.name)
+    with lock(target):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
+            # of a process that was killed: whoever else writes holds the lock
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+            yield Path(name)
+            for file in sorted(Path(name).iterdir()):
+                with atomic_path(target.parent / file.name) as temporary:
+                    file.replace(temporary)

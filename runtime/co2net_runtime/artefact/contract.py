@@ -17,6 +17,8 @@ READABLE_VERSIONS = (1, 2)
 MODEL, BACKBONE = "model", "backbone"
 
 GraphKind = Literal["whole", "chunk", "live"]
+Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
+Optimize = Literal["none", "cpu"]
 INPUT_NAMES = ("features", "lengths")
 OUTPUT_NAMES = ("cas", "attention")
 # of the graph for live streams
@@ -70,8 +72,8 @@ class Contract:
     decode: DecodeOptions = DecodeOptions()
     pool_kernel: int = 1
     receptive_field: ReceptiveField = ReceptiveField()
-    precision: Literal["fp32", "fp16", "int8-cpu", "int8-trt"] = "fp32"
-    optimize: Literal["none", "cpu"] = "none"
+    precision: Precision = "fp32"
+    optimize: Optimize = "none"
     graph: GraphKind = "whole"
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES

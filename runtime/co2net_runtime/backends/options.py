@@ -6,14 +6,12 @@ from typing import Literal
 
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
 
-BackendName = Literal[
-    "auto", "onnxruntime", "onnxruntime-tensorrt", "onnxruntime-openvino", "tensorrt"
-]
+BackendName = Literal["auto", "onnxruntime", "openvino", "onnxruntime-tensorrt", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = (
     "auto",
     "onnxruntime",
+    "openvino",
     "onnxruntime-tensorrt",
-    "onnxruntime-openvino",
     "tensorrt",
 )
 CpuForm = Literal["plain", "fast"]
@@ -33,17 +31,18 @@ class EngineOptions:
         2
     """
 
-    # "onnxruntime", its providers "onnxruntime-tensorrt" and "onnxruntime-openvino", "tensorrt"
-    # (without ONNX Runtime; builds an engine at first, once per GPU), or "auto": ONNX Runtime, or
-    # TensorRT where only that is installed
+    # "onnxruntime", its provider "onnxruntime-tensorrt", "openvino", "tensorrt" (without ONNX
+    # Runtime; builds an engine at first, once per GPU), or "auto": ONNX Runtime on a GPU where
+    # there is one, else the installed engine that was measured fastest for this kind of file
     backend: BackendName = "auto"
-    # "cpu", "cuda:0", for OpenVINO also "gpu" and "npu", or "auto": the first GPU where the engine
+    # "cpu", "cuda:0", for OpenVINO also "gpu" (Intel's), or "auto": the first GPU where the engine
     # is made for GPUs and the driver has one, else the CPU
     device: str = "auto"
     threads: int | None = None  # of one operator on the CPU; None: all cores
     spinning: bool = False  # threads wait in a loop: a little faster, whole cores stay busy
     memory_arena: bool = True  # keep freed memory for the next video
     tf32: bool = False  # let a GPU round fp32 multiplications to 10 bits, for speed
+    bf16: bool = False  # let a CPU round multiplications to 8 bits, for speed
     tensorrt: TensorRtOptions = TensorRtOptions()  # how TensorRT engines are built and run
     # Of a file exported with --optimize cpu, on the CPU. "fast" is about twice as fast from 80
     # snippets a call on; opening it takes 0.3 s and the memory of its packed weights. "plain"

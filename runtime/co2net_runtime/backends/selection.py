@@ -19,7 +19,7 @@ ENGINE_SUFFIX = ".engine"
 DEVICES = {
     "onnxruntime": ("cpu", "cuda"),
     "onnxruntime-tensorrt": ("cuda",),
-    "onnxruntime-openvino": ("cpu", "gpu", "npu"),
+    "openvino": ("cpu", "gpu"),
     "tensorrt": ("cuda",),
 }
 
@@ -67,15 +67,15 @@ def open_backend(
     is_engine = Path(path).suffix == ENGINE_SUFFIX
     if is_engine and options.backend not in ("auto", "tensorrt"):
         raise InputError(f"{path}: a TensorRT engine does not run in the backend {options.backend}")
-    name = options.backend
-    if name == "auto":
-        name = "tensorrt" if is_engine else _installed()
-    device = choose_device(name, options.device)
     if is_engine:
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
-        return open_tensorrt(path, device, options)
+        return open_tensorrt(path, choose_device("tensorrt", options.device), options)
     contract = read(path)
+    name = options.backend if options.backend != "auto" else _fastest(contract, options.device)
+    device = choose_device(name, options.device)
+    if options.bf16 and device.kind not in ("cpu", "gpu"):
+        raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
     require_precision(contract, path, name)
     if "tensorrt" in name and not isinstance(contract, Contract):
         raise BackendError(
@@ -85,26 +85,52 @@ def open_backend(
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
         return open_tensorrt(path, device, options)
+    if name == "openvino":
+        from co2net_runtime.backends.ov import OpenVinoBackend
+
+        return OpenVinoBackend(path, contract, device, options)
     from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
     provider = _provider(name, path, device, options)
     return OnnxRuntimeBackend(path, contract, options, provider)
 
 
-def _installed() -> BackendName:
-    """Return the engine that is there: ONNX Runtime, which needs no building, before TensorRT."""
+def _fastest(contract: GraphContract, device: str) -> BackendName:
+    """Return the installed engine that "auto" stands for.
+
+    On a GPU: ONNX Runtime, which needs no building, before TensorRT. On a CPU: what
+    benchmarks/results/cpu-engines.md shows to be fastest for this kind of file.
+    """
     from co2net_runtime.backends.ort.backend import load_onnxruntime
+    from co2net_runtime.backends.ov import load_openvino
     from co2net_runtime.backends.trt.api import load_tensorrt
 
-    try:
-        load_onnxruntime()
-    except MissingDependencyError as missing:
+    loaders: dict[BackendName, Callable[[], Any]] = {
+        "onnxruntime": load_onnxruntime,
+        "openvino": load_openvino,
+        "tensorrt": load_tensorrt,
+    }
+    order: list[BackendName] = ["onnxruntime", "tensorrt", "openvino"]
+    wants_gpu = device.startswith("cuda") or (device == "auto" and bool(gpus()))
+    if device.startswith("gpu"):
+        order = ["openvino"]
+    elif not wants_gpu and _openvino_is_faster(contract):
+        order = ["openvino", "onnxruntime", "tensorrt"]
+    missing: list[MissingDependencyError] = []
+    for name in order:
         try:
-            load_tensorrt()
-        except MissingDependencyError:
-            raise missing from None
-        return "tensorrt"
-    return "onnxruntime"
+            loaders[name]()
+        except MissingDependencyError as error:
+            missing.append(error)
+        else:
+            return name
+    raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
+
+
+def _openvino_is_faster(contract: GraphContract) -> bool:
+    # ONNX Runtime's matrix products win with the graph that was rewritten for them, and OpenVINO
+    # does not run int8-trt
+    return contract.optimize != "cpu" and contract.precision != "int8-trt"
 
 
 def choose_device(name: BackendName, text: str) -> Device:
@@ -143,18 +169,16 @@ def require_precision(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
             "export with --precision int8-trt"
         )
-    if contract.precision == "int8-trt" and name == "onnxruntime-openvino":
+    if contract.precision == "int8-trt" and name == "openvino":
         raise BackendError(
-            f"{path}: its int8 is made for TensorRT; OpenVINO 1.24 was seen to compute it wrongly "
-            "in small batches: export with --precision int8-cpu"
+            f"{path}: its int8 is made for TensorRT; OpenVINO was seen to compute it wrongly: "
+            "export with --precision int8-cpu"
         )
 
 
 def _provider(
     name: BackendName, path: str | os.PathLike[str], device: Device, options: EngineOptions
 ) -> ort_providers.Provider:
-    if name == "onnxruntime-openvino":
-        return ort_providers.openvino(device, options)
     if name == "onnxruntime-tensorrt":
         from co2net_runtime.backends.ort.trt_provider import provider_options
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, distribution
 
+from co2net_runtime.cli.entry import Entry
 from co2net_runtime.errors import MissingDependencyError
 
 
@@ -22,7 +23,9 @@ def list_commands(package: str = "") -> str:
     for script in sorted(scripts, key=lambda script: script.name):
         if script.group == "console_scripts" and script.value.startswith(package):
             try:
-                helps[script.name] = script.load().get_short_help_str(120)
+                found = script.load()
+                command = found.load() if isinstance(found, Entry) else found
+                helps[script.name] = command.get_short_help_str(120)
             except ImportError as error:
                 helps[script.name] = f"cannot start here: {error}"
     width = max(map(len, helps), default=0)

@@ -81,11 +81,11 @@ def _run(
     todo = {name: path for name, path in videos.items() if name not in summary.skipped}
     seconds = extractor.recipe.snippet_frames / extractor.recipe.fps
     with (
-        console.finish_on_interrupt("video") as interruption,
+        console.finish_on_interrupt("video") as interrupted,
         VideoProgress(list(todo.values()), seconds, quiet=quiet) as progress,
     ):
         for name, path in todo.items():
-            if interruption.requested:
+            if interrupted.is_set():
                 summary.interrupted = True
                 break
             try:

@@ -18,6 +18,8 @@ Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
   results/           a folder with a file per video, in --format, JSON by default
+What exists is refused without --overwrite or --skip-existing. A .json or .csv is collected in
+FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
 the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
 
@@ -81,6 +83,7 @@ class _FilesOrStreams(console.Command):
     help="Format on stdout and in folders; see below.",
 )
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")

@@ -9,14 +9,15 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.decoding.proposals import class_probabilities
 from co2net_runtime.detections import Detections
+from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network.network import Activations
 from co2net_runtime.network.pipeline import Outcome, run_files
 from co2net_runtime.output.formats import Records
+from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
-from co2net_runtime.output.timeline import Pictures
 from co2net_runtime.version import VERSION
 
 # people look at the segments from this share of the video's best score on
@@ -119,11 +120,11 @@ class Job:
         ):
             for outcome in shown:
                 self._take(outcome)
-                if interruption.requested:
+                if interruption.is_set():
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
             outcomes.close()  # stops reading ahead
-            if self.done:
+            if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
 
@@ -135,8 +136,12 @@ class Job:
         found = self._localizer.detect(outcome.activations)
         contract = self._localizer.contract
         records = self.choice.written(contract, outcome.activations, found)
-        for sink in self._sinks:
-            sink.add(outcome.file.video, records)
+        try:
+            for sink in self._sinks:
+                sink.add(outcome.file.video, records)
+        except InputError as error:
+            self.failures.append(str(error))
+            return
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,14 +17,18 @@ from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_folder
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import FormatName
-from co2net_runtime.output.formats import make_format
-from co2net_runtime.output.sinks import STDOUT, is_folder, name_formats, open_sink
-from co2net_runtime.output.timeline import Pictures
+from co2net_runtime.output.formats import json_lines, make_format
+from co2net_runtime.output.pictures import Pictures
+from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
 from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
+
+# suffixes of what training writes
+CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def infer(
@@ -32,6 +38,7 @@ def infer(
     outs: tuple[str, ...],
     form: FormatName | None,
     skip_existing: bool,
+    overwrite: bool,
     classes_only: bool,
     min_score: float | None,
     top_k: int | None,
@@ -52,6 +59,9 @@ def infer(
     Raises click.UsageError for options that do not go together, and what `Localizer.load`,
     `find_feature_files` and `open_sink` raise. Ends the click command with the exit code.
     """
+    if skip_existing and overwrite:
+        raise click.UsageError("--skip-existing and --overwrite exclude each other")
+    _check_arguments(model, features if rgb is None else ())
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names = name_formats(outs, form)
@@ -73,12 +83,18 @@ def infer(
             )
         _refuse_videos(features)
         files = find_feature_files(features, flow)
+    files = [dataclasses.replace(file, video=_printable(file.video)) for file in files]
+    replace = overwrite or skip_existing
+    for out, name in zip(outs, names, strict=True):
+        check_out(out, name, [file.video for file in files], replace=replace)
     if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
         _require_one(files)
     with ExitStack() as stack:
         pictures = None
         if plot is not None:
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
+            if not replace:
+                pictures.refuse_existing(file.video for file in files)
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
         options = engine_options(engine)
@@ -99,9 +115,10 @@ def infer(
             lambda: {**describe(model, model_sha256(), localizer, choice), **made_with}
         )
         sinks = []
+        lines = json_lines(made_by)
         for out, name in zip(outs, names, strict=True):
-            written = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
-            sinks.append(open_sink(out, name, written, resume=skip_existing))
+            text = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
+            sinks.append(open_sink(out, name, text, lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
         job = Job(localizer, sinks, choice, pictures)
         job.run(files, batch, skip_existing=skip_existing, quiet=quiet)
@@ -140,6 +157,37 @@ def _refuse_videos(features: Sequence[str]) -> None:
             )
 
 
+def _check_arguments(model: Path, features: Sequence[str]) -> None:
+    """Name the mistakes that would else be read as a damaged file.
+
+    Raises InputError.
+    """
+    if model.suffix in (".npy", ".npz") or (
+        model.is_dir() and any(Path(text).suffix == ".onnx" for text in features)
+    ):
+        raise InputError(f"{model}: not a model: the model comes first, then FEATURES")
+    if model.is_file() and (model.suffix in CHECKPOINTS or _is_checkpoint(model)):
+        raise InputError(
+            f"{model}: a checkpoint: export it first: co2net-export {model} model.onnx"
+        )
+    for text in features:
+        if "://" in text:
+            raise InputError(f"{text}: an address, expected feature files")
+        if text == "-" and sys.stdin is None:
+            raise InputError("-: stdin is closed")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether a file is a zip archive or a pickle, as torch.save writes."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
+
+
+def _printable(video: str) -> str:
+    """Return the name with bytes that are not UTF-8 as \\xNN, so that every format can hold it."""
+    return os.fsencode(video).decode("utf-8", "backslashreplace")
+
+
 def _require_one(files: Sequence[FeatureFile]) -> None:
     if len(files) > 1:
         raise click.UsageError(
@@ -151,7 +199,7 @@ def _require_one(files: Sequence[FeatureFile]) -> None:
 def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
     """Say what was done, and end with the exit code that fits."""
     for failure in job.failures:
-        console.note(f"co2net-infer: error: {failure}")
+        console.report_error("co2net-infer", failure)
     if not job.done and not job.skipped and not job.interrupted:
         raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)

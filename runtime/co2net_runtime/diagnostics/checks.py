@@ -43,6 +43,7 @@ def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> li
         check_jetson,
         check_cpu,
         check_onnxruntime,
+        check_openvino,
         check_driver,
         check_cuda_libraries,
         check_kernels,
@@ -70,6 +71,8 @@ def check_cpu(machine: Machine) -> list[Check]:
     words = set(flags.split())
     int8 = sorted(words & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
     said = f"int8 by {', '.join(int8)}" if int8 else "no int8 instructions: int8 gains less"
+    bf16 = sorted(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    said += f"; bfloat16 (--bf16) by {', '.join(bf16)}" if bf16 else "; no bfloat16"
     return [Check("cpu", "ok", f"{machine.cpus()} cores, {said}")]
 
 
@@ -110,6 +113,20 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
         return [Check("onnxruntime", "fail", f"{found}, from {module.__file__}", mend)]
     useful = [one.removesuffix("ExecutionProvider") for one in providers if "Azure" not in one]
     return [Check("onnxruntime", "ok", f"{name} {packages[name]}: {', '.join(useful)}")]
+
+
+def check_openvino(machine: Machine) -> list[Check]:
+    """Look for openvino, where it is installed."""
+    version = machine.packages().get("openvino")
+    if version is None:
+        return []
+    try:
+        module = machine.module("openvino")
+        devices = ", ".join(module.Core().available_devices)
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+        repair = f"pip install --force-reinstall --no-deps openvino=={version}"
+        return [Check("openvino", "fail", f"openvino does not import: {error}", repair)]
+    return [Check("openvino", "ok", f"openvino {version}: {devices}")]
 
 
 def check_model(model: Path, options: EngineOptions) -> Check:

@@ -16,7 +16,8 @@ from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.options import BackendName
 from co2net_runtime.backends.ort.backend import load_onnxruntime
-from co2net_runtime.backends.ort.providers import CPU, CUDA, OPENVINO, TENSORRT
+from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
+from co2net_runtime.backends.ov import load_openvino
 from co2net_runtime.backends.selection import require_precision
 from co2net_runtime.backends.trt.api import load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
@@ -50,7 +51,7 @@ TOLERANCES = {
 }
 
 
-PROVIDERS = {"onnxruntime-openvino": OPENVINO, "onnxruntime-tensorrt": TENSORRT}
+PROVIDERS = {"onnxruntime-tensorrt": TENSORRT}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Setup:
         try:
             if self.backend == "tensorrt":
                 load_tensorrt()
+            elif self.backend == "openvino":
+                load_openvino()
             else:
                 on_cpu = self.device == "cpu"
                 provider = PROVIDERS.get(self.backend, CPU if on_cpu else CUDA)
@@ -112,7 +115,7 @@ def setups() -> list[Setup]:
     devices = [f"cuda:{gpu.index}" for gpu in gpus()] or ["cuda:0"]
     return [
         Setup("onnxruntime", "cpu"),
-        Setup("onnxruntime-openvino", "cpu"),
+        Setup("openvino", "cpu"),
         *(Setup("onnxruntime", device) for device in devices),
         *(Setup("onnxruntime-tensorrt", device) for device in devices),
         *(Setup("tensorrt", device) for device in devices),

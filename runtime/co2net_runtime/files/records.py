@@ -1,5 +1,6 @@
 """Frozen dataclasses <-> plain mappings: unknown and missing keys are errors."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -125,10 +126,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number:
-        return float(value)
-    if hint is int and is_number and value == int(value):
-        return int(value)
+    # an integer beyond a float's range, and infinity and NaN as an integer
+    with contextlib.suppress(OverflowError, ValueError):
+        if hint is float and is_number:
+            return float(value)
+        if hint is int and is_number and value == int(value):
+            return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
     raise InputError(f"{where}: expected {hint.__name__}, found {value!r}")

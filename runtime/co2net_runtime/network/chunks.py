@@ -18,7 +18,8 @@ import numpy.typing as npt
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend
 from co2net_runtime.errors import ContractError, InputError
-from co2net_runtime.features import Features, check_features, check_rows
+from co2net_runtime.features import Features, check_features, check_rows, common_length
+from co2net_runtime.files.npy import check_not_cut
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,22 +35,18 @@ class FeatureRows:
     def __init__(self, *parts: npt.NDArray[Any], where: str, feature_dim: int) -> None:
         """Take (T, D) floating-point, or the streams (T, rgb), (T, flow); memory-mapped or not.
 
-        Raises InputError for another shape or dtype, or streams of different length; `where`
+        Raises InputError for another shape or dtype, or streams of lengths too different; `where`
         names the source. The values are checked when they are read.
         """
         self._parts, self._where = parts, where
         for part in parts:
             check_rows(part, where)
-        lengths = {len(part) for part in parts}
-        if len(lengths) > 1:
-            raise InputError(
-                f"{where}: {' and '.join(str(len(part)) for part in parts)} snippets of RGB and "
-                "flow: extract both with the same stride"
-            )
+        lengths = [len(part) for part in parts]
+        self._length = common_length(lengths[0], lengths[-1], where)
         width = sum(part.shape[1] for part in parts)
         if width != feature_dim:
             raise InputError(f"{where}: expected {feature_dim} channels a snippet, found {width}")
-        self._length, self.feature_dim = lengths.pop(), width
+        self.feature_dim = width
 
     def __len__(self) -> int:
         return self._length
@@ -60,6 +57,8 @@ class FeatureRows:
         Raises InputError if a value is NaN or infinite.
         """
         where = f"{self._where}, snippets {start} to {stop - 1}"
+        for part in self._parts:
+            check_not_cut(part, self._where)
         blocks = [check_features(part[start:stop], where) for part in self._parts]
         # what is mapped counts as this process's memory, and may be read again from the cache
         for part in self._parts:

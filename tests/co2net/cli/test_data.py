@@ -91,7 +91,7 @@ def test_bad_videos_are_reported_and_the_others_converted(folder, tmp_path):
     (folder / "features" / "v2.npy").write_bytes(b"")
     result = run("convert", folder, tmp_path / "out", "--quiet", code=1)
     first, second = result.stderr.splitlines()
-    assert first.startswith("error: v1 as float32: 1 values are NaN or infinite")
+    assert first.startswith("error: v1 as float32: 1 value is NaN or infinite")
     assert second.endswith("v2.npy: the file is empty")
     written = sorted(path.name for path in (tmp_path / "out" / "features").iterdir())
     assert written == ["v0.npy", "v3.npy"]
@@ -173,7 +173,7 @@ def test_inspect_reports_every_problem(folder):
         "the features are far shorter than the annotated duration (v2)",
     ]
     first, second = report["problems"]
-    assert "v0.npy: 1 values are NaN or infinite" in first
+    assert "v0.npy: 1 value is NaN or infinite" in first
     assert "v1.npy: 5 channels a snippet, expected 3 + 3" in second
     assert "problems:" in run("inspect", folder, code=1).stdout
 

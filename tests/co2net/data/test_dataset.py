@@ -242,12 +242,12 @@ def truncate(folder):
 BAD_FEATURES = {
     "empty": (damage("v1.npy", b""), r"v1\.npy: the file is empty"),
     "truncated": (truncate, r"v1\.npy: damaged or truncated"),
-    "no array": (damage("v1.npy", b"text"), r"v1\.npy: damaged or truncated"),
+    "no array": (damage("v1.npy", b"text"), r"v1\.npy: damaged: not a .npy array"),
     "width": (damage("v1.npy", rows(11, 5)), r"v1\.npy: 5 channels a snippet, expected 3 \+ 3"),
     "T = 0": (damage("v1.npy", rows(0, 6)), r"v1\.npy: no snippets \(T = 0\)"),
     "integers": (damage("v1.npy", np.ones((11, 6), int)), r"v1\.npy: expected floating-point"),
     "objects": (damage("v1.npy", np.array([None])), r"v1\.npy: an object array"),
-    "dimensions": (damage("v1.npy", rows(11, 6)[None]), r"v1\.npy: expected an array \(T, D\)"),
+    "dimensions": (damage("v1.npy", np.ones((11, 3, 2))), r"v1\.npy: expected an array \(T, D\)"),
 }
 
 
@@ -269,7 +269,7 @@ def test_values_that_are_not_finite_are_refused_on_loading(folder, value):
     features[3, 2] = value
     np.save(folder / "features" / "v1.npy", features)
     dataset = open_dataset(folder)
-    with pytest.raises(InputError, match=r"v1\.npy: 1 values are NaN or infinite .* snippet 3"):
+    with pytest.raises(InputError, match=r"v1\.npy: 1 value is NaN or infinite .* snippet 3"):
         dataset.load_features("v1")
 
 

@@ -22,7 +22,7 @@ from co2net_export.export import Exporter
 from co2net_export.graph.session import open_session
 from co2net_export.parity.gate import Gate
 from co2net_export.parity.parity import run_video
-from co2net_export.parity.videos import choose
+from co2net_export.parity.videos import calibration_split
 from co2net_export.precision.options import PRECISIONS, PrecisionOptions
 from co2net_runtime.options import SnippetTiming
 
@@ -100,9 +100,9 @@ def write(folder: Path) -> None:
     for name, pool_kernel in POOL_KERNELS.items():
         checkpoint = tiny_checkpoint(pool_kernel)
         exporter = Exporter(checkpoint, checkpoint_sha256="0" * 64, quiet=True)
-        exporter.write(folder / f"{name}.onnx", chunks=True, live=True)
+        exporter.write(folder / f"{name}.onnx", chunks=True, live=True, overwrite=True)
         if name == "tiny":
-            exporter.write(folder / "tiny_cpu.onnx", optimize="cpu")
+            exporter.write(folder / "tiny_cpu.onnx", optimize="cpu", overwrite=True)
         model = checkpoint.build()
         for video, features in tiny_videos().items():
             with torch.inference_mode():
@@ -125,14 +125,15 @@ def write_precisions(folder: Path) -> dict[str, np.ndarray]:
             tiny_checkpoint(),
             checkpoint_sha256="0" * 64,
             dataset=dataset,
-            material=choose(dataset),
+            split=calibration_split(dataset),
             quiet=True,
         )
         # random weights have no say in what they were never trained for: their decisions are loose
         gate = Gate(segments=0.5)
         for precision in PRECISIONS[1:]:
             path = folder / f"tiny.{precision}.onnx"
-            exporter.write(path, PrecisionOptions(precision), gate=gate, chunks=True)
+            options = PrecisionOptions(precision)
+            exporter.write(path, options, gate=gate, chunks=True, overwrite=True)
             outputs = run_video(open_session(path), features)
             arrays[f"tiny.{precision}_{video}_cas"] = outputs.cas
             arrays[f"tiny.{precision}_{video}_attention"] = outputs.attention[:, None]

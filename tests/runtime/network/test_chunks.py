@@ -121,7 +121,7 @@ def test_bad_values_of_a_long_file_are_reported_with_their_place(tiny_path, vide
         [*map(str, (tiny_path, tmp_path, "--chunk", 20, "--device", "cpu", "--out", out))],
     )
     assert done.exit_code == 1
-    assert "bad.npy, snippets 0 to 99: 1 values are NaN" in done.stderr
+    assert "bad.npy, snippets 0 to 99: 1 value is NaN" in done.stderr
     assert "the first in snippet 57, channel 3" in done.stderr
     assert "wide.npy" in done.stderr
     found = json.loads(out.read_text())

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
             version=onnxruntime.__version__,
             provider=self._provider.name,
             device=str(device),
-            precision=self._contract.precision,
+            precision=_computed(self._contract.precision, options),
             device_name=gpus()[device.index].name if device.kind == "cuda" and gpus() else "",
         )
 
@@ -173,7 +174,18 @@ def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     settings.enable_cpu_mem_arena = settings.enable_mem_pattern = options.memory_arena
     settings.log_severity_level = QUIET  # errors come as exceptions
+    if options.bf16:
+        if platform.machine().lower() not in ("aarch64", "arm64"):
+            raise BackendError(
+                "ONNX Runtime computes in bfloat16 on Arm processors only: --backend openvino does "
+                "on this one, if it has AVX512-BF16 or AMX"
+            )
+        settings.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
     return settings
+
+
+def _computed(stored: str, options: EngineOptions) -> str:
+    return "bf16" if options.bf16 and stored == "fp32" else stored
 
 
 def _require_available(onnxruntime: Any, provider: Provider) -> None:

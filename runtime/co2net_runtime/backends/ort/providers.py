@@ -10,10 +10,9 @@ from co2net_runtime.backends.trt.profiles import Profile, covering
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-OPENVINO = "OpenVINOExecutionProvider"
 
 # the extra that brings each
-EXTRA = {CPU: "cpu", CUDA: "gpu", TENSORRT: "gpu", OPENVINO: "openvino"}
+EXTRA = {CPU: "cpu", CUDA: "gpu", TENSORRT: "gpu"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,6 @@ def tensorrt(device: Device, options: EngineOptions, strings: Mapping[str, str])
     return Provider(TENSORRT, device, entries, bind=True, profile=profile)
 
 
-def openvino(device: Device, options: EngineOptions = EngineOptions()) -> Provider:
-    """OpenVINO, on the CPU or an Intel GPU or NPU."""
-    # without ACCURACY a GPU, and a CPU with AMX, silently computes fp32 files in 16 bits
-    strings = {"device_type": _openvino_device(device), "precision": "ACCURACY"}
-    if options.threads is not None:
-        strings["num_of_threads"] = str(options.threads)
-    return Provider(OPENVINO, device, ((OPENVINO, strings),))
-
-
 def _cuda_options(device: Device, options: EngineOptions) -> dict[str, str]:
     return {
         "device_id": str(device.index),
@@ -69,9 +59,3 @@ def _cuda_options(device: Device, options: EngineOptions) -> dict[str, str]:
         # the default doubles its arena: on a Jetson that is the memory of everybody
         "arena_extend_strategy": "kSameAsRequested",
     }
-
-
-def _openvino_device(device: Device) -> str:
-    if device.kind == "gpu":
-        return f"GPU.{device.index}" if device.index else "GPU"
-    return device.kind.upper()

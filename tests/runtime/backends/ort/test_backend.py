@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,11 @@ def feeds(videos):
     return {"features": batch, "lengths": np.array([9, 4])}
 
 
+ORT = EngineOptions(backend="onnxruntime", device="cpu")
+
+
 def test_says_what_runs(tiny_path):
-    with open_backend(tiny_path) as backend:
+    with open_backend(tiny_path, ORT) as backend:
         assert str(backend.info).endswith("CPUExecutionProvider, fp32 on cpu")
         assert backend.max_batch(10_000) is None
 
@@ -78,12 +82,15 @@ def test_bound_memory_gives_the_same(tiny_path, feeds):
 
 
 def test_options_reach_the_session(tiny_path, feeds):
-    backend = open_backend(tiny_path, EngineOptions(threads=1, spinning=True, memory_arena=False))
+    backend = open_backend(
+        tiny_path,
+        replace(ORT, threads=1, spinning=True, memory_arena=False),
+    )
     options = backend._session.get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert not options.enable_cpu_mem_arena
-    edge = open_backend(tiny_path)._session.get_session_options()
+    edge = open_backend(tiny_path, ORT)._session.get_session_options()
     assert edge.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert edge.enable_cpu_mem_arena
 
@@ -92,7 +99,6 @@ def test_options_reach_the_session(tiny_path, feeds):
     ("options", "text"),
     [
         ({"device": "cuda:0"}, "CUDAExecutionProvider was asked for, but this onnxruntime"),
-        ({"backend": "onnxruntime-openvino"}, r"OpenVINOExecutionProvider.*co2net\[openvino\]"),
         ({"backend": "onnxruntime-tensorrt"}, r"TensorrtExecutionProvider.*co2net\[gpu\]"),
     ],
 )
@@ -208,11 +214,6 @@ def test_the_tensorrt_provider_takes_what_its_profile_takes(pretend, box):
         backend.max_batch(91)
 
 
-def test_openvino_options():
-    ((_, options),) = ort_providers.openvino(Device("gpu", 1), EngineOptions(threads=2)).entries
-    assert options == {"device_type": "GPU.1", "precision": "ACCURACY", "num_of_threads": "2"}
-
-
 def test_tensorrt_provider_options(box, tiny_path, tmp_path):
     options = TensorRtOptions(
         profiles=(Profile((1, 1, 4), (1, 50, 90)), Profile((1, 1, 1), (1, 200, 400))),
@@ -289,21 +290,7 @@ def test_an_incomplete_onnxruntime(tiny_path, monkeypatch):
     """Two wheels share its folder; uninstalling one leaves a torso."""
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
     with pytest.raises(BackendError, match="installed but incomplete: co2net-doctor"):
-        open_backend(tiny_path)
+        open_backend(tiny_path, ORT)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"co2net\[cpu\]"):
-        open_backend(tiny_path)
-
-
-def test_openvino_computes_the_same(tiny_path, feeds):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has no OpenVINO")
-    with Localizer.load(
-        tiny_path, EngineOptions(backend="onnxruntime-openvino", threads=1)
-    ) as localizer:
-        assert localizer.engine.provider == "OpenVINOExecutionProvider"
-        expected = open_backend(tiny_path).infer(feeds)
-        for row, length in enumerate(feeds["lengths"]):
-            found = localizer.network.run([feeds["features"][row, :length]])[0]
-            np.testing.assert_allclose(found.cas, expected["cas"][row, :length], atol=1e-5)
+        open_backend(tiny_path, ORT)

@@ -292,6 +292,7 @@ def test_auto_takes_tensorrt_where_only_that_is_installed(box, tiny_path, videos
         raise MissingDependencyError("onnxruntime", "cpu", "running a model")
 
     monkeypatch.setattr("co2net_runtime.backends.ort.backend.load_onnxruntime", missing)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with Localizer.load(tiny_path) as trt:
         assert trt.engine.engine == "tensorrt"
         assert len(trt(videos(30)[0])) > 0
