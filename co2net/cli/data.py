@@ -18,6 +18,7 @@ from co2net.data.layout import (
     prepare_layout,
     write_features,
     write_layout_annotations,
+    write_layout_extraction,
 )
 from co2net.data.synthetic import SyntheticOptions, plant_features
 from co2net.data.synthetic_annotations import random_annotations
@@ -109,6 +110,7 @@ def convert(
     for warning in dataset.warnings:
         note(f"warning: {warning}", quiet=quiet)
     folder = prepare_layout(out, overwrite=overwrite)
+    write_layout_extraction(folder, dataset.extraction)
     videos = [v for v in dataset.annotations.videos if dataset.has_features(v.name)]
     problems = []
     with progress(videos, "writing", quiet=quiet) as bar:

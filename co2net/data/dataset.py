@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.features import Array, Features, check_features
 from co2net_runtime.files.records import from_mapping
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import EXTRACTION_NAME, read_extraction
 
 FEATURES_FOLDER = "features"
 
@@ -78,6 +79,7 @@ class Dataset:
     store: FeatureStore | None
     train: str | None
     test: str | None
+    extraction: Mapping[str, Any] | None = None  # how the features were extracted; None: unknown
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -209,15 +211,26 @@ def open_dataset(
     timing = _timing(document, options, str(source))
     train, test = train_test_subsets(annotations, options.train_subset, options.test_subset)
     store, widths, warnings = None, (0, 0), list(annotations.warnings)
+    made_with: Mapping[str, Any] | None = None
     if features:
         store = _open_store(root, bundle, options)
         warnings += _missing(annotations, store, root)
         widths = _stream_dims(annotations, store, document, options, str(source))
-    dataset = Dataset(root, annotations, timing, *widths, tuple(warnings), store, train, test)
+        extraction = None if options.rgb else read_extraction(_features_folder(root))
+        if extraction is not None:
+            made_with = extraction.to_mapping()
+            if extraction.timing != timing:
+                warnings.append(
+                    f"{EXTRACTION_NAME} says {extraction.timing}, taken is {timing}: see --stride "
+                    "and --fps"
+                )
+    dataset = Dataset(
+        root, annotations, timing, *widths, tuple(warnings), store, train, test, made_with
+    )
     if store is not None and check:
         headers = {v.name: dataset.header(v.name) for v in annotations.videos if v.name in store}
         warnings += header_warnings(dataset, headers)
-    return Dataset(root, annotations, timing, *widths, tuple(warnings), store, train, test)
+    return replace(dataset, warnings=tuple(warnings))
 
 
 def header_warnings(dataset: Dataset, headers: Mapping[str, Header]) -> list[str]:
@@ -294,14 +307,18 @@ def _open_store(root: Path, bundle: Path | None, options: DatasetOptions) -> Fea
         return BundleStore(bundle, read_bundle_features(bundle))
     if options.rgb is None and root.is_file():
         raise InputError(f"{root}: a file, expected the folder of the features")
-    folder = root / FEATURES_FOLDER if (root / FEATURES_FOLDER).is_dir() else root
     return find_store(
-        folder,
+        _features_folder(root),
         options.rgb,
         options.flow,
         key=options.key,
         average_crops=options.average_crops,
     )
+
+
+def _features_folder(root: Path) -> Path:
+    inside = root / FEATURES_FOLDER
+    return inside if inside.is_dir() else root
 
 
 def _missing(annotations: Annotations, store: FeatureStore, root: Path) -> list[str]:

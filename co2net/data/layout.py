@@ -6,8 +6,9 @@ the timing and the widths of the streams.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from co2net_runtime.features import Array, check_features
 from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import EXTRACTION_NAME, Extraction
 
 FeatureDtype = Literal["float32", "float16"]
 
@@ -68,3 +70,12 @@ def write_layout_annotations(
         "streams": to_mapping(Streams(rgb_dim, flow_dim)),
     }
     write_text(folder / ANNOTATIONS_FILE, json.dumps(document, indent=1) + "\n")
+
+
+def write_layout_extraction(folder: Path, extraction: Mapping[str, Any] | None) -> None:
+    """Write features/extraction.json, or remove it where nobody knows what made the features."""
+    features = folder / FEATURES_FOLDER
+    if extraction is None:
+        (features / EXTRACTION_NAME).unlink(missing_ok=True)
+    else:
+        Extraction.from_mapping(extraction, str(folder)).write(features)

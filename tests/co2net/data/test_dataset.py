@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from co2net.cli.data import main as data_main
 from co2net.data.dataset import DatasetOptions, open_dataset
+from co2net_runtime.artefact.backbone import Flow
 from co2net_runtime.errors import InputError
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import EXTRACTION_NAME, Extraction, StreamIdentity
 
 
 @pytest.fixture(scope="session")
@@ -308,3 +312,33 @@ def test_odd_channels_need_a_split(folder):
     with pytest.raises(InputError, match="5 channels a snippet do not halve: say --rgb-dim"):
         open_dataset(folder)
     assert open_dataset(folder, DatasetOptions(rgb_dim=2)).flow_dim == 3
+
+
+EXTRACTION = Extraction(
+    rgb=StreamIdentity("i3d", "rgb_imagenet", "a" * 64, 3, "float"),
+    flow=StreamIdentity("i3d", "flow_imagenet", "b" * 64, 3, "float", flow=Flow("dis-fast")),
+    timing=SnippetTiming(),
+    short_side=256,
+    crop=224,
+)
+
+
+def test_what_made_the_features_is_known(folder):
+    assert open_dataset(folder).extraction is None
+    EXTRACTION.write(folder / "features")
+    dataset = open_dataset(folder)
+    assert Extraction.from_mapping(dataset.extraction, "") == EXTRACTION
+    assert not [line for line in dataset.warnings if "extraction.json" in line]
+    odd = open_dataset(folder, DatasetOptions(fps=30.0))
+    assert any("extraction.json says" in line for line in odd.warnings)
+
+
+def test_converting_keeps_what_made_the_features(folder, tmp_path):
+    EXTRACTION.write(folder / "features")
+    out = tmp_path / "converted"
+    done = CliRunner().invoke(data_main, ["convert", str(folder), str(out)])
+    assert done.exit_code == 0, done.output
+    assert open_dataset(out).extraction == open_dataset(folder).extraction
+    (folder / "features" / EXTRACTION_NAME).unlink()
+    done = CliRunner().invoke(data_main, ["convert", str(folder), str(out), "--overwrite"])
+    assert open_dataset(out).extraction is None

@@ -61,6 +61,18 @@ def test_existing_features_stay(videos, backbones, tmp_path):
     assert (out / "b.npy").exists()
 
 
+def test_features_are_not_replaced_unasked(videos, backbones, tiny_path, tmp_path):
+    arguments = [videos / "a.mp4", *backbones, "--out", tmp_path / "f"]
+    assert run(extract_cli, *arguments).exit_code == 0
+    again = run(extract_cli, *arguments)
+    assert again.exit_code == 2
+    assert "a.npy: exists already: pass --skip-existing" in again.stderr
+    assert run(extract_cli, *arguments, "--overwrite").exit_code == 0
+    saved = [tiny_path, videos / "a.mp4", *backbones, "--save-features", tmp_path / "f"]
+    assert "exists already" in run(infer_cli, *saved).stderr
+    assert run(infer_cli, *saved, "--overwrite").exit_code == 0
+
+
 def test_a_folder_of_other_features_is_refused(
     videos, backbones, rgb_path, tmp_path  # noqa: F811
 ):  # fmt: skip
