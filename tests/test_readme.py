@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 import pytest
+from readme_files import prepare
 
 from co2net_runtime.cli.entry import Entry
-from readme_files import prepare
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?:<!-- needs: (?P<needs>[\w, ]+) -->\n)?```sh\n(?P<body>.*?)```", re.DOTALL)
