@@ -14,8 +14,7 @@ import pytest
 from co2net_runtime.backends import EngineOptions, ov
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
-from co2net_runtime.live.steps import Carried as StreamState
-from co2net_runtime.live.steps import Step, advance
+from co2net_runtime.live.steps import Step, StreamState, advance
 from co2net_runtime.localizer import Localizer
 
 openvino = pytest.importorskip("openvino")
