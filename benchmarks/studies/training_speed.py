@@ -21,8 +21,8 @@ from co2net.data.dataset import open_dataset
 from co2net.data.layout import prepare_layout, write_features, write_layout_annotations
 from co2net.model import CO2Net
 from co2net.training.batches import BatchLoader
-from co2net.training.distributed import Group
-from co2net.training.train_step import Learner
+from co2net.training.distributed import ProcessGroup
+from co2net.training.train_step import Trainer
 from co2net.training.training_data import TrainingData
 from co2net_benchmarks.published.training import (
     PublishedSampler,
@@ -112,7 +112,7 @@ def ours(folder: Path, workload: Workload, config: TrainConfig) -> Iterator[Call
     write_random_dataset(folder, workload)
     data = TrainingData.of(open_dataset(folder), config)
     torch.manual_seed(config.seed)
-    learner = Learner(data.model_config(config), config, Group(torch.device("cpu")))
+    trainer = Trainer(data.model_config(config), config, ProcessGroup(torch.device("cpu")))
     loader = BatchLoader(data.sampler(config), data.names, data.labels, data.dataset.features)
     with loader as batches:
 
@@ -120,12 +120,13 @@ def ours(folder: Path, workload: Workload, config: TrainConfig) -> Iterator[Call
             clock = Clock()
             batch = next(batches)
             clock.lap("data")
-            learner.optimizer.zero_grad(set_to_none=True)
-            terms = learner.forward(batch.features, batch.labels, 0.0)
+            trainer.optimizer.zero_grad(set_to_none=True)
+            terms = trainer.forward(batch.features, batch.labels)
             clock.lap("forward")
-            learner.backward(terms["total"]).item()
+            norm = trainer.backward(terms["total"])
+            norm.item()
             clock.lap("backward")
-            learner.update()
+            trainer.update(norm, config.learning_rate)
             clock.lap("optimizer")
             return clock.laps
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from co2net.config import Select
-from co2net.training.best import LABELS, headline
+from co2net.training.best import SELECTIONS, headline_average
 from co2net.training.run_folder import RunFolder
 from co2net_runtime.errors import InputError
 
@@ -53,7 +53,7 @@ def to_document(summaries: Sequence[RunSummary]) -> dict[str, Any]:
             {
                 "folder": str(summary.run.path),
                 "seed": summary.seed,
-                "select": LABELS[summary.select],
+                "select": SELECTIONS[summary.select],
                 **{("last" if name == "last" else "best"): row for name, row in summary.rows()},
             }
             for summary in summaries
@@ -88,7 +88,7 @@ def to_table(summaries: Sequence[RunSummary]) -> str:
         for line in lines
     ]
     select = summaries[0].select
-    notes = [] if select == "last" else [f"{select}: {LABELS[select]}"]
+    notes = [] if select == "last" else [f"{select}: {SELECTIONS[select]}"]
     if (detection := summaries[0].last.get("detection")) is not None:
         notes.insert(
             0,
@@ -103,7 +103,7 @@ def _columns(row: dict[str, Any]) -> dict[str, float]:
     if (detection := row.get("detection")) is not None:
         means = zip(detection["tious"], detection["map"], strict=True)
         columns = {f"@{tiou:g}": value for tiou, value in means}
-        name, average = headline(detection["averages"])
+        name, average = headline_average(detection["averages"])
         columns[f"avg {name}"] = average
         columns["cls mAP"] = detection["classification_map"]
     if (holdout := row.get("holdout")) is not None:
