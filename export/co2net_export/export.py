@@ -283,6 +283,7 @@ class Exporter:
             checkpoint_sha256=self._sha256,
             timing=self.checkpoint.timing,
             decode=self.checkpoint.decode,
+            extraction=self.checkpoint.extraction,
             pool_kernel=config.pool_kernel,
             receptive_field=receptive_field(config),
             precision=precision,
