@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.errors import BackendError, ContractError, InputError
+from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
+from co2net_runtime.video import extract
+from co2net_runtime.video import resize as resize_module
 from co2net_runtime.video.decode import VideoReader
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.files import find_videos, write_features
@@ -133,3 +135,17 @@ def test_videos_are_found_in_folders_and_by_patterns(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no video file in this folder"):
         find_videos([tmp_path / "empty"])
+
+
+def test_rgb_needs_no_opencv(rgb_path, flow_path, render, monkeypatch):
+    path = render()
+    with Extractor.open(rgb_path, None, ENGINE) as extractor:
+        expected = extractor(path)
+    for module in (extract, resize_module):
+        monkeypatch.setattr(module, "find_cv2", lambda: None)
+    with Extractor.open(rgb_path, None, ENGINE) as extractor:
+        found = extractor(path)
+        assert extractor.extraction.versions["opencv"] == "none: resized by numpy"
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    with pytest.raises(MissingDependencyError, match="optical flow needs opencv-contrib"):
+        Extractor.open(rgb_path, flow_path, ENGINE)

@@ -8,7 +8,9 @@ import pytest
 from co2net_runtime import EngineOptions, InputError, Localizer, VideoLocalizer
 from co2net_runtime.artefact.contract import METADATA_KEY
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.network.pipeline import run_files
 from co2net_runtime.video.extract import Extractor
+from co2net_runtime.video.localizer import VideoFile
 
 ENGINE = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
 
@@ -90,3 +92,20 @@ def test_rgb_alone(tiny_path, make_backbone, render):
     alone = make_backbone("rgb", 16)
     with VideoLocalizer.load(tiny_path, alone, None, ENGINE) as localizer:
         assert np.all([segment.score > 0 for segment in localizer(render(frames=64))])
+
+
+def test_who_stops_early_does_not_wait_for_the_next_video(
+    tiny_path, rgb_path, flow_path, render, tmp_path
+):
+    """run_files extracts ahead: its end must end that, too."""
+    paths = [render("a.mp4", 40), render("b.mkv", 4000, codec="mpeg4")]
+    with VideoLocalizer.load(tiny_path, rgb_path, flow_path, ENGINE) as videos:
+        files = [
+            VideoFile(path.stem, path, extractor=videos.extractor, folder=tmp_path)
+            for path in paths
+        ]
+        outcomes = run_files(videos.localizer.network, files)
+        assert next(outcomes).error is None
+        outcomes.close()
+    assert not (tmp_path / "b.npy").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
