@@ -18,7 +18,6 @@ from co2net.data.layout import (
     prepare_layout,
     write_features,
     write_layout_annotations,
-    write_layout_extraction,
 )
 from co2net.data.synthetic import SyntheticOptions, plant_features
 from co2net.data.synthetic_annotations import random_annotations
@@ -110,7 +109,6 @@ def convert(
     for warning in dataset.warnings:
         note(f"warning: {warning}", quiet=quiet)
     folder = prepare_layout(out, overwrite=overwrite)
-    write_layout_extraction(folder, dataset.extraction)
     videos = [v for v in dataset.annotations.videos if dataset.has_features(v.name)]
     problems = []
     with progress(videos, "writing", quiet=quiet) as bar:
@@ -124,7 +122,12 @@ def convert(
     if len(problems) == len(videos):
         raise InputError(f"{data}: no video's features can be used, nothing was written")
     write_layout_annotations(
-        folder, dataset.annotations, dataset.timing, dataset.rgb_dim, dataset.flow_dim
+        folder,
+        dataset.annotations,
+        dataset.timing,
+        dataset.rgb_dim,
+        dataset.flow_dim,
+        dataset.extraction,
     )
     note(f"{out}: wrote {len(videos) - len(problems)} of {len(videos)} videos", quiet=quiet)
     return EXIT_SOME_FAILED if problems else 0

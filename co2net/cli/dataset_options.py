@@ -46,7 +46,13 @@ _SOURCE_OPTIONS = (
     ),
     click.option(
         "--fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
-        help="Frame rate that the features were extracted at. Default: as DATA says, or 25.",
+        help="Frame rate that the features were extracted at, for all videos. Default: as DATA "
+        "says, for each video where it does, or 25.",
+    ),
+    click.option(
+        "--offset-frames", type=click.IntRange(min=0), metavar="FRAMES",
+        help="Frame at which the first snippet stands: for windows longer than the stride, half "
+        "the difference. Default: as DATA says, or 0.",
     ),
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 dataset, layout            a folder of features and annotations
 feature_store              features of a dataset, read when they are needed
-annotations, class_list    ActivityNet-style JSON and lists of classes
+annotations                ActivityNet-style JSON and lists of classes
 bundle, safe_pickle        the published bundle, read without executing its pickles
 video                      one video: features, labels, segments
 inspection                 what co2net-data inspect reports

@@ -10,6 +10,7 @@ import numpy as np
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import find_feature_files, pair_streams
 from co2net_runtime.features import Array, FeatureFile, as_rows, check_rows, common_length
+from co2net_runtime.files.text import normalized
 
 # ActivityNet's files have this prefix, its annotations do not
 FILE_PREFIX = "v_"
@@ -149,5 +150,8 @@ def find_store(
         files = find_feature_files([rgb], flow)
     return FileStore(
         folder,
-        {file.video: replace(file, key=key, average_crops=average_crops) for file in files},
+        {
+            normalized(file.video): replace(file, key=key, average_crops=average_crops)
+            for file in files
+        },
     )

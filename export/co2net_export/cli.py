@@ -217,7 +217,7 @@ def _load(
 ) -> "Checkpoint":
     # torch takes seconds to import: --help must not
     from co2net.checkpoint import Checkpoint
-    from co2net.data.class_list import read_class_list
+    from co2net.data.annotations import read_class_list
 
     if published:
         if dataset_options.classes is None:

@@ -175,4 +175,4 @@ def observe(
         empty = False
         yield dict(zip(values, session.run(list(values), dict(feed)), strict=True))
     if empty:
-        raise InputError("the calibration data is empty")
+        raise InputError("the calibration data has no videos")

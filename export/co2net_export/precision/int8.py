@@ -359,13 +359,6 @@ class _Writer:
         return name
 
 
-def rounded(weight: npt.NDArray[np.float32], scheme: Scheme) -> npt.NDArray[np.float32]:
-    """Return a layer's weights (outputs, ...) as its int8 weights will stand for them."""
-    scale = _weight_scale(weight, scheme.weights)
-    stored = _to_int8(weight, scale)
-    return stored * _per_output(scale, weight.ndim)
-
-
 def _per_output(scale: npt.NDArray[np.float32], dimensions: int) -> npt.NDArray[np.float32]:
     """Return the scales in the shape that multiplies weights (outputs, ...)."""
     return scale.reshape(-1, *[1] * (dimensions - 1))

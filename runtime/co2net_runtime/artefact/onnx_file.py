@@ -57,8 +57,11 @@ class GraphApart:
     file: str  # its name
 
 
-def read_graph(path: str | os.PathLike[str]) -> GraphApart:
+def read_graph(path: str | os.PathLike[str]) -> GraphApart | None:
     """Return the graph without its weights, so that an engine can map these from the file.
+
+    None if the file holds no weights: they are in other files, which the engine finds by itself,
+    beside the file or, where that is a symbolic link, beside the link.
 
     Raises InputError if the file is missing, empty, truncated or no ONNX file.
     """
@@ -68,16 +71,21 @@ def read_graph(path: str | os.PathLike[str]) -> GraphApart:
     with _opened(path) as (view, model):
         for field in model:
             if field.number == GRAPH:
-                parts.append(delimited(GRAPH, _without_weights(view, field, file.name)))
+                graph = _without_weights(view, field, file.name)
+                if graph is None:
+                    return None
+                parts.append(delimited(GRAPH, graph))
             else:
                 parts.append(bytes(view[field.start : field.end]))
     return GraphApart(b"".join(parts), file.parent, file.name)
 
 
-def _without_weights(view: memoryview, graph: Field, file: str) -> bytes:
-    parts = []
+def _without_weights(view: memoryview, graph: Field, file: str) -> bytes | None:
+    """Return the graph with its weights in `file`; None if it holds none."""
+    parts, found = [], False
     for field in fields(view, graph.content, graph.end):
         weights = _weights(view, field)
+        found = found or weights is not None
         if weights is None:
             parts.append(bytes(view[field.start : field.end]))
             continue
@@ -96,7 +104,7 @@ def _without_weights(view: memoryview, graph: Field, file: str) -> bytes:
             tensor.append(delimited(EXTERNAL_DATA, entry))
         tensor.append(varint(DATA_LOCATION << 3) + varint(EXTERNAL))
         parts.append(delimited(INITIALIZER, b"".join(tensor)))
-    return b"".join(parts)
+    return b"".join(parts) if found else None
 
 
 def _weights(view: memoryview, field: Field) -> Field | None:

@@ -92,11 +92,11 @@ def _run(
     todo = {name: path for name, path in videos.items() if name not in summary.skipped}
     seconds = extractor.recipe.snippet_frames / extractor.recipe.fps
     with (
-        console.finish_on_interrupt("video") as interrupted,
+        console.finish_on_interrupt("video") as interruption,
         VideoProgress(list(todo.values()), seconds, quiet=quiet) as progress,
     ):
         for name, path in todo.items():
-            if interrupted.is_set():
+            if interruption.is_set():
                 summary.interrupted = True
                 break
             try:

@@ -68,6 +68,7 @@ class _FilesOrStreams(console.Command):
     help="Videos: folder that keeps their features, as co2net-extract writes them.",
 )
 @video_options
+@click.option("--key", metavar="NAME", help="The array to take from .npz files of several.")
 @click.option(
     "--out",
     "outs",

@@ -35,6 +35,7 @@ def infer(
     model: Path,
     features: tuple[str, ...],
     flow: Path | None,
+    key: str | None,
     outs: tuple[str, ...],
     form: FormatName | None,
     skip_existing: bool,
@@ -61,7 +62,7 @@ def infer(
     """
     if skip_existing and overwrite:
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
-    _check_arguments(model, features if rgb is None else ())
+    _check_arguments(model, features)
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names = name_formats(outs, form)
@@ -76,17 +77,17 @@ def infer(
         videos = VideoOptions(
             rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
         )
-        files = video_arguments(features)
+        found = video_arguments(features)
         if save_features is not None and not skip_existing:
-            refuse_existing(save_features, [one.video for one in files], overwrite=overwrite)
+            refuse_existing(save_features, [one.video for one in found], overwrite=overwrite)
     else:
         if save_features is not None or flow_algorithm is not None or accept_mismatch:
             raise click.UsageError(
                 "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
             )
         _refuse_videos(features)
-        files = find_feature_files(features, flow)
-    files = [dataclasses.replace(file, video=_printable(file.video)) for file in files]
+        found = find_feature_files(features, flow, key=key)
+    files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
     replace = overwrite or skip_existing
     for out, name in zip(outs, names, strict=True):
         check_out(out, name, [file.video for file in files], replace=replace)
@@ -151,15 +152,6 @@ def _check_outs(
                 )
 
 
-def _refuse_videos(features: Sequence[str]) -> None:
-    for text in features:
-        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
-            raise InputError(
-                f"{text}: a video: give the backbones that make features of it: "
-                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
-            )
-
-
 def _check_arguments(model: Path, features: Sequence[str]) -> None:
     """Name the mistakes that would else be read as a damaged file.
 
@@ -189,6 +181,15 @@ def _is_checkpoint(path: Path) -> bool:
 def _printable(video: str) -> str:
     """Return the name with bytes that are not UTF-8 as \\xNN, so that every format can hold it."""
     return os.fsencode(video).decode("utf-8", "backslashreplace")
+
+
+def _refuse_videos(features: Sequence[str]) -> None:
+    for text in features:
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(
+                f"{text}: a video: give the backbones that make features of it: "
+                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
+            )
 
 
 def _require_one(files: Sequence[FeatureFile]) -> None:

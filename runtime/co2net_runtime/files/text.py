@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ def read_text(path: str | os.PathLike[str], content: str) -> str:
 
     Args:
         path: The file.
-        content: What is in it, for errors: "the annotations".
+        content: What is in it, for errors: "annotations".
 
     Raises:
         InputError: The file cannot be read or is not UTF-8.
@@ -22,7 +23,7 @@ def read_text(path: str | os.PathLike[str], content: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot read {content}: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the {content}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8; a null character in the path
         raise InputError(f"{path}: expected {content} as text in UTF-8: {error}") from error
 
@@ -36,7 +37,7 @@ def read_json(
 
     Args:
         path: The file.
-        content: What is in it, for errors: "the annotations".
+        content: What is in it, for errors: "annotations".
         object_pairs_hook: As `json.loads` takes it.
 
     Raises:
@@ -68,3 +69,24 @@ def parse_json(
     except ValueError as error:
         raise InputError(f"{where}: expected {content} as JSON: {error}") from error
     return document
+
+
+def normalized(name: str) -> str:
+    """Return a label or a video's name in the form that is compared.
+
+    White space at the ends goes, inside it becomes one space, and composed and decomposed accents
+    become the same (NFC): people do not see these differences, and file systems change them.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def label_name(value: Any) -> str:
+    """Return a label of a JSON file as the class's name, normalized; a number is its digits.
+
+    Raises ValueError for anything that names nothing, such as null.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, str) or not normalized(value):
+        raise ValueError(f"a label is {json.dumps(value)[:40]}: expected the class's name")
+    return normalized(value)

@@ -18,12 +18,10 @@ from co2net_export.backbone.int8 import (
     backbone_plan,
     quantize_backbone,
     shared_ranges,
-    with_corrected_biases,
 )
 from co2net_export.backbone.parity import FeatureGate, compare
 from co2net_export.graph.session import open_graph, open_session
 from co2net_export.precision.calibration import Range
-from co2net_export.precision.int8 import SCHEMES, rounded
 from co2net_runtime.artefact.backbone import Flow, Scaling, read_backbone_contract
 from co2net_runtime.errors import GateError, InputError
 
@@ -268,27 +266,3 @@ def test_int8_without_a_convolution_or_clips(rgb):
 def test_the_contract_of_a_backbone_is_not_touched_by_exporting(rgb, tmp_path):
     artefact = export_backbone(rgb, tmp_path / "rgb.onnx")
     assert dataclasses.replace(artefact.contract, parity={}) == rgb.contract
-
-
-def test_biases_make_up_for_rounded_weights(rgb):
-    model = rgb.graph
-    layer = next(node for node in model.graph.node if node.name == "Mixed_3b.b1b.conv3d")
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    weight, bias = (onnx.numpy_helper.to_array(tensors[name]) for name in layer.input[1:])
-    means = {
-        node.input[0]: np.ones(onnx.numpy_helper.to_array(tensors[node.input[1]]).shape[1])
-        for node in model.graph.node
-        if node.op_type == "Conv"
-    }
-    means[layer.input[0]] = np.arange(weight.shape[1], dtype=np.float64)
-    corrected = with_corrected_biases(model, means).graph.initializer
-    (found,) = (
-        onnx.numpy_helper.to_array(tensor) for tensor in corrected if tensor.name == layer.input[2]
-    )
-    # a constant input gives, inside, what it gave before the weights were rounded
-    stored = rounded(weight, SCHEMES["int8-cpu"])
-    constant = means[layer.input[0]][None, :, None, None, None]
-    before = (weight * constant).sum(axis=(1, 2, 3, 4)) + bias
-    after = (stored * constant).sum(axis=(1, 2, 3, 4)) + found
-    assert np.abs(stored - weight).max() > 0
-    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)

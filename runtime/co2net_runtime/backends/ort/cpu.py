@@ -52,11 +52,11 @@ class CpuSession:
             settings.add_initializer(MIN_ROWS_NAME, self._never)
             # packed weights are those of the fast form
             settings.add_session_config_entry("session.disable_prepacking", "1")
-        if maps_weights(onnxruntime):
+        if graph is not None and maps_weights(onnxruntime):
             settings.add_session_config_entry(FOLDER_KEY, str(graph.folder))
             self._session = new_session(graph.model, settings)
         else:
-            self._session = new_session(str(graph.folder / graph.file), settings)
+            self._session = new_session(os.fspath(path), settings)
 
     def run(self, names: Sequence[str], feeds: Arrays) -> list[Any]:
         """Run the model: input arrays by name -> the outputs called `names`."""
