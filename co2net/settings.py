@@ -14,7 +14,7 @@ from co2net_runtime.files.records import from_mapping, nearest, to_mapping
 
 LINE_WIDTH = 100
 
-# settings of earlier versions, with the only value under which a run goes on unchanged; None: any
+# settings of earlier versions, each with the only value that is still trained; None: any value
 RETIRED: Mapping[str, Any] = {
     "loss.strategy": "co2",
     "loss.evidential_weight": None,

@@ -1,7 +1,7 @@
-"""Which precision? `python -m studies.precision_table ARTEFACT...` prints it.
+"""Which precision? `python benchmarks/studies/precision_table.py ARTEFACT...` prints it.
 
-What co2net-export proved of an artefact stands in its contract. Here they are timed in turns
-through the runtime, and all of it becomes one table: size, speed, differences, decisions, mAP.
+The artefacts are timed in turns through the runtime; the rest stands in their contracts, as
+co2net-export measured it. One table: size, speed, differences, decisions, mAP.
 """
 
 import dataclasses
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.latency import Lengths
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.latency.run import LatencyResults, Plan, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
-from co2net_benchmarks.runners.targets import Target, parse_targets
+from co2net_benchmarks.runners.runner import Target
+from co2net_benchmarks.runners.targets import parse_targets
 from co2net_benchmarks.tables import Table, megabytes
 from co2net_export.parity.report import ParityReport
 from co2net_runtime.artefact.contract import Contract
@@ -54,7 +55,7 @@ def main(
 ) -> None:
     """Compare one checkpoint's ARTEFACTs ([NAME=]FILE.onnx); speeds are relative to the first.
 
-    Example: python -m studies.precision_table fp32=model.onnx int8=model.int8.onnx
+    Example: python benchmarks/studies/precision_table.py fp32=model.onnx int8=model.int8.onnx
     """
     targets = parse_targets(artefacts)
     contracts = [_contract(target) for target in targets]
@@ -83,7 +84,7 @@ def make_table(
             (
                 target.name,
                 contract.precision,
-                megabytes(target.model_bytes),
+                megabytes(target.path.stat().st_size),
                 *(_speed(timed, target, next(iter(contracts)), length) for length in lengths),
                 *_accuracy_cells(proofs[target]),
                 "none" if contract.parity["gate"] is None else "met",

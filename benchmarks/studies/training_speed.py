@@ -1,4 +1,4 @@
-"""How fast is training? `python -m studies.training_speed` prints it as Markdown.
+"""How fast is training? `python benchmarks/studies/training_speed.py` prints it as Markdown.
 
 The parts of co2net.training.loop and the published loop, transcribed plainly, take turns in one
 process on the same random features, so that the ratio survives a noisy machine.
@@ -63,7 +63,7 @@ class TrainingSpeed:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: the defaults are THUMOS14's shape at T = 320, batch 10."""
+    """The shapes of the batch; the defaults are THUMOS14's at T = 320, batch 10."""
 
     snippets: int = 320
     rgb_dim: int = 1024
@@ -229,7 +229,7 @@ def speed_table(speed: TrainingSpeed, workload: Workload) -> Table:
 def main(rounds: int, iterations: int, snippets: int) -> None:
     """Time training against a plain transcription of the published loop, full size, on the CPU.
 
-    Example: python -m studies.training_speed --rounds 10
+    Example: python benchmarks/studies/training_speed.py --rounds 10
     """
     workload = Workload(snippets=snippets)
     click.echo(speed_table(measure(workload, rounds, iterations), workload).to_markdown())

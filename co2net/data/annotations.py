@@ -146,7 +146,7 @@ def from_document(
         if name in raw:
             repeated.append(name)
         else:
-            raw[name] = _raw_video(entry, f"{where}: {given}")
+            raw[name] = _raw_video(entry, f"{where}: {name}")
     warnings = counted(repeated, "annotated twice, only the first entry counts")
     numbers = [name for name, entry in database.items() if _labels_are_numbers(entry)]
     warnings += counted(numbers, "labels are numbers, taken as the names of classes")

@@ -114,7 +114,7 @@ class Dataset:
         return self.store is not None and name in self.store
 
     def where(self, name: str) -> str:
-        """Return what errors call the features of a video: its file."""
+        """Return the name of a video's features in error texts: the file."""
         return self._store.where(name)
 
     def length(self, name: str) -> int:

@@ -33,7 +33,7 @@ class FeatureStore(Protocol):
         ...
 
     def where(self, name: str) -> str:
-        """Return what errors call the features of this video."""
+        """Return the name of the features of this video in error texts."""
         ...
 
     def header(self, name: str) -> Header:

@@ -1,4 +1,4 @@
-"""What is odd about a dataset, one line each."""
+"""Oddities of a dataset, one line each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def unlearnable(
 def header_warnings(
     annotations: Annotations, timing: SnippetTiming, headers: Mapping[str, Header]
 ) -> list[str]:
-    """Return what is odd about the shapes of the features.
+    """Find oddities in the shapes of the features.
 
     Streams of different lengths, and features that cover far less or more than the annotated
     duration; if most do, the timing is what is wrong.

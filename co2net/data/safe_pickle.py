@@ -154,7 +154,7 @@ class _Unpickler(pickle._Unpickler):
             return self._scalar
         known = _ADMITTED.get(place)
         if known is None:
-            raise _RefusedError(f"{module}.{name}")
+            raise _RefusedError(ascii(f"{module}.{name}")[1:-1][:100])
         return known
 
 

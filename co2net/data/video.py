@@ -1,4 +1,4 @@
-"""Annotated videos: who does what when, checked and with classes as indices."""
+"""Annotated videos, checked, with classes as indices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ class Video:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Videos in dataset order, the class names in index order, and what was odd, one line each."""
+    """The annotations of a dataset."""
 
-    classes: tuple[str, ...]
-    videos: tuple[Video, ...]
-    warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...]  # names in index order
+    videos: tuple[Video, ...]  # in dataset order
+    warnings: tuple[str, ...] = ()  # oddities, one line each
 
     @property
     def subsets(self) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ from co2net.training.run_folder import RunFolder
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import atomic_path
 
-# the losses of single batches are noise: drawn pale under their running mean
+# losses of single batches are noisy: drawn pale under their running mean
 SMOOTHED = 50
 
 
 def require_matplotlib() -> None:
-    """Raise MissingDependencyError now, before long work, if no picture can be drawn."""
+    """Raise MissingDependencyError, before long work, if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401  # asks whether it is there
     except ImportError as error:

@@ -150,7 +150,7 @@ class Trainer:
             self._average.update_parameters(self.model)
 
     def state(self) -> dict[str, Any]:
-        """Return what a resume needs besides the weights of `result`: tensors and plain values."""
+        """Return the state to resume from besides the weights of `result`, as plain values."""
         state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         if self._average is not None:
             state["weights"] = self.model.state_dict()

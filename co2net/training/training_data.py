@@ -54,7 +54,14 @@ class TrainingData:
         if not usable:
             raise InputError("no training video is as long as min_snippets")
         labels = dataset.annotations.label_matrix(usable)
-        notes += _absent_note(labels, dataset.classes)
+        lost = dataset.annotations.label_matrix(offered).any(axis=0) & ~labels.any(axis=0)
+        if lost.any():
+            names = [dataset.classes[index] for index in np.flatnonzero(lost)]
+            notes.append(
+                f"min_snippets={config.min_snippets} leaves {len(names)} of "
+                f"{len(dataset.classes)} classes 0 training videos: cannot be learned, counts as "
+                f"AP 0: {_listed(names)}"
+            )
         train, held_out = usable, ()
         if config.select == "best-on-holdout":
             kept, held = split_holdout(labels, config.holdout_fraction)
@@ -158,16 +165,6 @@ def split_holdout(labels: npt.ArrayLike, fraction: float) -> tuple[Indices, Indi
             "checkpoint another way (--select last), or add training videos"
         )
     return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def _absent_note(labels: npt.NDArray[np.float32], classes: Sequence[str]) -> list[str]:
-    names = [name for name, count in zip(classes, labels.sum(axis=0), strict=True) if not count]
-    if not names:
-        return []
-    return [
-        f"{len(names)} of {len(classes)} classes have 0 training videos: they cannot be learned "
-        f"and count as AP 0 where the evaluated videos show them: {_listed(names)}"
-    ]
 
 
 def _coarse_note(labels: npt.NDArray[np.float32], held: Indices) -> list[str]:

@@ -144,8 +144,8 @@ def main(
     or a folder, in which the file is called NAME.PRECISION.onnx after the checkpoint
     (NAME.fp32-cpu.onnx with --optimize cpu). It is only written if its outputs, its decisions and
     its mAP are those of the PyTorch model within the precision's bounds; decisions and mAP are
-    compared where DATA is given. With --published, --classes names the model's classes, and
-    --stride and --fps set its snippet timing.
+    compared where DATA is given. A model card, NAME.md, goes beside it. With --published, --classes
+    names the model's classes, and --stride and --fps set its snippet timing.
 
     Exit codes: 0 written, 2 wrong input, 3 the gate is not met and nothing was written.
 

@@ -25,6 +25,7 @@ from co2net_export.graph.convert import (
 )
 from co2net_export.graph.session import open_graph, open_session
 from co2net_export.graph.write import check_file, set_contract, staging, versions, write_model
+from co2net_export.model_card import card_path, model_card
 from co2net_export.parity.gate import Gate, default_gate
 from co2net_export.parity.parity import HeldOut, ParityCheck
 from co2net_export.parity.report import ParityReport
@@ -48,7 +49,7 @@ from co2net_runtime.artefact.contract import (
 )
 from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import GateError, InputError
-from co2net_runtime.files.atomic import output_file
+from co2net_runtime.files.atomic import output_file, write_text
 
 # calibration videos that tell which layer costs most: the errors are means over their snippets
 RELAXING_VIDEOS = 8
@@ -126,9 +127,9 @@ class Exporter:
     ) -> tuple[Artefact, ...]:
         """Write an artefact whose parity with the PyTorch model is measured and within the gate.
 
-        All files get their names together, after the last one has passed; on any error there are
-        none. An int8 graph that misses the gate keeps one layer more in float at a time, the most
-        costly one first, until it passes.
+        A model card, NAME.md, goes with it. All files get their names together, after the last one
+        has passed; on any error there are none. An int8 graph that misses the gate keeps one layer
+        more in float at a time, the most costly one first, until it passes.
 
         Args:
             path: The file to write, NAME.onnx.
@@ -158,8 +159,8 @@ class Exporter:
             kinds.append("chunk")
         if live:
             kinds.append("live")
-        for kind in kinds:
-            output_file(sibling(target, kind), overwrite=overwrite)
+        for file in (*(sibling(target, kind) for kind in kinds), card_path(target)):
+            output_file(file, overwrite=overwrite)
         gate = gate or default_gate(options.precision, optimize)
         relaxing = options.quantized and enforce and not strict
         missed: GateError | None = None
@@ -189,6 +190,8 @@ class Exporter:
                 except GateError as error:
                     missed = missed or error
                     continue
+                cards = {artefact.path.name: artefact.contract for artefact in artefacts}
+                write_text(folder / card_path(target).name, model_card(target.stem, cards))
                 return tuple(artefacts)
             assert missed is not None
             raise missed
@@ -282,6 +285,7 @@ class Exporter:
             opset=self._opset,
             checkpoint_sha256=self._sha256,
             timing=self.checkpoint.timing,
+            extraction=self.checkpoint.extraction,
             decode=self.checkpoint.decode,
             extraction=self.checkpoint.extraction,
             pool_kernel=config.pool_kernel,

@@ -153,7 +153,9 @@ def read_results(
     for video, records in results.items():
         if normalized(video) in read:
             raise InputError(f"{path}: {_TWICE.format(video)}")
-        read[normalized(video)] = Detections.from_records(records, names, f"{path}: {video}")
+        read[normalized(video)] = Detections.from_records(
+            records, names, f"{path}: {normalized(video)}"
+        )
     return read
 
 

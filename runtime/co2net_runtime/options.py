@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # command lines show the options without it
     import numpy.typing as npt
 
 
+# far beyond any video's: what a damaged file states must not overflow later
+_MAX_FRAMES = 1 << 31
+
+
 @dataclass(frozen=True)
 class SnippetTiming:
     """Where snippet i lies in time: at (i * snippet_frames + offset_frames) / fps seconds.
@@ -29,6 +33,8 @@ class SnippetTiming:
             raise ValueError(f"snippet_frames must be at least 1, got {self.snippet_frames}")
         if self.offset_frames < 0:
             raise ValueError(f"offset_frames must not be negative, got {self.offset_frames}")
+        if max(self.snippet_frames, self.offset_frames) > _MAX_FRAMES:
+            raise ValueError(f"snippet_frames and offset_frames go up to {_MAX_FRAMES}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps must be a positive number, got {self.fps}")
 

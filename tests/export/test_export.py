@@ -29,7 +29,7 @@ def exporter(tiny, data):
     """One exporter for all tests of this file: PyTorch and its exporter run once."""
     dataset = open_dataset(data)
     return Exporter(
-        tiny.tiny_checkpoint(),
+        dataclasses.replace(tiny.tiny_checkpoint(), extraction={"backbone": "a test"}),
         checkpoint_sha256="ab" * 32,
         dataset=dataset,
         split=calibration_split(dataset),
@@ -39,7 +39,6 @@ def exporter(tiny, data):
 
 def contract_of(path):
     model = onnx.load(path, load_external_data=False)
-    assert len(model.metadata_props) == 1
     return Contract.from_metadata({p.key: p.value for p in model.metadata_props}, str(path))
 
 
@@ -47,7 +46,11 @@ def contract_of(path):
 def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     options = PrecisionOptions(precision=precision)
     written = exporter.write(tmp_path / "model.onnx", options, gate=LOOSE, chunks=True)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.chunk.onnx", "model.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "model.chunk.onnx",
+        "model.md",
+        "model.onnx",
+    ]
     whole, chunk = (contract_of(entry.path) for entry in written)
     assert [entry.contract for entry in written] == [whole, chunk]
     assert whole.precision == chunk.precision == precision
@@ -61,6 +64,7 @@ def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
     assert whole.receptive_field == ReceptiveField(cas=2, attention=3)
     assert whole.classes == exporter.checkpoint.classes
     for contract in (whole, chunk):
+        assert contract.extraction == {"backbone": "a test"}
         assert contract.parity["decisions"]["videos"] == 6
         assert contract.parity["gate"]["segments"] == 1.0
         assert {"cas", "attention", "scale"} == set(contract.parity["tensors"])
@@ -157,7 +161,7 @@ def test_weights_in_a_second_file(exporter, tmp_path, monkeypatch):
     monkeypatch.setattr(artefact, "EXTERNAL_BYTES", 100)
     (written,) = exporter.write(tmp_path / "model.onnx", external_data=True)
     names = sorted(file.name for file in tmp_path.iterdir())
-    assert names == ["model.onnx", "model.onnx.data"]
+    assert names == ["model.md", "model.onnx", "model.onnx.data"]
     (whole,) = exporter.write(tmp_path / "one.onnx")
     features = np.random.default_rng(0).random((1, 9, 16), np.float32)
     feeds = {"features": features, "lengths": np.array([9])}
@@ -369,7 +373,7 @@ def test_leftovers_of_a_killed_export_are_swept(exporter, tmp_path):
     leftover.mkdir()
     (leftover / "model.onnx").write_bytes(b"half")
     exporter.write(tmp_path / "model.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.md", "model.onnx"]
 
 
 def test_two_exports_to_one_name_do_not_mix(tmp_path):

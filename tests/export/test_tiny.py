@@ -34,6 +34,7 @@ def test_committed_artefact_is_current(name, tiny, written):
         # the figures and versions of another machine may differ, nothing else
         contracts.append(dataclasses.replace(contract, parity={}, versions={}))
         del model.metadata_props[:]
+        model.producer_version = ""
     assert contracts[0] == contracts[1]
     if "int8" in name:
         # calibrated ranges may differ in the last digit on another machine

@@ -1,12 +1,14 @@
 """Writes artefacts: contract in the metadata, equal bytes for equal models, all files or none."""
 
 import glob
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -35,9 +37,22 @@ def versions() -> Mapping[str, str]:
 
 
 def set_contract(model: onnx.ModelProto, contract: Contract | BackboneContract) -> None:
-    """Make the contract the model's only metadata."""
+    """Make the contract the model's metadata, for programs as JSON, for readers key by key."""
+    text = contract.to_json()
+    model.producer_name, model.producer_version = "co2net", VERSION
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.helper.set_model_props(model, {METADATA_KEY: text, **flat_metadata(json.loads(text))})
+
+
+def flat_metadata(contract: Mapping[str, Any]) -> dict[str, str]:
+    """Return a contract's plain values and lists of names as texts, for viewers of ONNX files."""
+    flat = {}
+    for key, value in contract.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            flat[f"{METADATA_KEY}.{key}"] = ", ".join(value)
+        elif isinstance(value, str | int | float):
+            flat[f"{METADATA_KEY}.{key}"] = str(value)
+    return flat
 
 
 def write_model(model: onnx.ModelProto, path: Path, *, external_data: bool = False) -> None:

@@ -18,7 +18,7 @@ Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
   results/           a folder with a file per video, in --format, JSON by default
-What exists is refused without --overwrite or --skip-existing. A .json or .csv is collected in
+Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
 the video's best score. --min-score and --top-k hold for all of them. Times are seconds.

@@ -1,4 +1,4 @@
-"""Feature files through a Localizer into result files and pictures, to the end or to Ctrl-C."""
+"""Runs a Localizer over feature files into result files and pictures, to the end or to Ctrl-C."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,17 @@ from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
 from co2net_runtime.version import VERSION
 
-# people look at the segments from this share of the video's best score on
+# people are shown segments that score at least this share of the video's best
 OPERATING_POINT = 0.1
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the decoded list goes out.
+    """The part of each video's decoded list that is written and drawn."""
 
-    min_score, top_k: of each video; None for all. classes_only: probabilities of the classes for
-    the whole video, without segments.
-    """
-
-    min_score: float | None = None
-    top_k: int | None = None
-    classes_only: bool = False
+    min_score: float | None = None  # leave out lower scores; None: keep all
+    top_k: int | None = None  # the best of each video; None: all
+    classes_only: bool = False  # class probabilities of the whole video, without segments
 
     @property
     def shown_share(self) -> float:
@@ -52,7 +48,7 @@ class Choice:
         return [{"label": label, "score": score} for score, label in kept[: self.top_k]]
 
     def shown(self, found: Detections) -> Detections:
-        """Return what pictures show of one video."""
+        """Return the segments that pictures show of one video."""
         chosen = found.best(self.min_score, self.top_k)
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
 
@@ -60,7 +56,7 @@ class Choice:
 def describe(
     model: Path, model_sha256: str, localizer: Localizer, choice: Choice
 ) -> dict[str, Any]:
-    """Return what made the results: model, engine and options."""
+    """Return the origin of the results: model, engine and options."""
     contract, engine = localizer.contract, localizer.network.options
     run: dict[str, Any] = {"threads": engine.threads}
     if contract.optimize == "cpu":
@@ -77,10 +73,14 @@ def describe(
 
 
 class Job:
-    """One run over many files, and what became of it.
+    """One run over many files, and its outcome.
 
-    done: videos localized. skipped: videos that an earlier run left results of. records: segments
-    or classes written. failures: a line for each file that failed.
+    Attributes:
+        done: Videos localized.
+        skipped: Videos with results of an earlier run.
+        records: Segments or classes written.
+        failures: A line for each file that failed.
+        interrupted: Whether files are left because of a signal.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Job:
         choice: Choice,
         pictures: Pictures | None = None,
     ) -> None:
-        """Prepare; nothing is read yet."""
+        """Prepare; no file is read yet."""
         self.choice = choice
         self.done = self.skipped = self.records = 0
         self.failures: list[str] = []
@@ -107,7 +107,7 @@ class Job:
         skip_existing: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Localize the files that are not done; write all that was found, also if interrupted."""
+        """Localize the files that are not done yet; write the results, even if interrupted."""
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))

@@ -1,4 +1,4 @@
-"""What co2net-infer does with its options: opens the model and the outputs, runs, reports."""
+"""The work of co2net-infer: opens the model and the outputs, runs, reports."""
 
 import dataclasses
 import functools
@@ -143,11 +143,11 @@ def _check_outs(
         raise click.UsageError("--out names the same place twice")
     if skip_existing:
         if "-" in features:
-            raise click.UsageError("--skip-existing has nothing to go on with where stdin is read")
+            raise click.UsageError("--skip-existing has nothing to continue when stdin is read")
         for out, name in zip(outs, names, strict=True):
             if out == STDOUT or (name == "srt" and not is_folder(out)):
                 raise click.UsageError(
-                    "--skip-existing needs results that can be gone on with: give --out FILE.json, "
+                    "--skip-existing needs results that can be continued: give --out FILE.json, "
                     "FILE.jsonl, FILE.csv or a folder"
                 )
 

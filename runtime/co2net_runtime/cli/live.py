@@ -75,7 +75,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--longest", "longest_s", type=_SECONDS, default=LiveOptions.longest_s, show_default=True,
-    help="Seconds; what is longer is cut.",
+    help="Seconds; longer components are cut.",
 )  # fmt: skip
 @click.option(
     "--warmup", "warmup_s", type=click.FloatRange(min=0), default=LiveOptions.warmup_s,
@@ -172,7 +172,7 @@ def live(
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
         console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
-        snippet_s = float(pool.contract.timing.to_seconds(1))
+        snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
         job = LiveJob(

@@ -51,7 +51,7 @@ class BlockParser:
         return NOTHING
 
     def unfinished(self) -> str:
-        """Return what the bytes end in the middle of; "" if they end with a block."""
+        """Describe the snippet or block that the bytes break off in; "" if in none."""
         if self._is_npy:
             left = self._buffer or self._skip
             return f"{len(self._buffer)} bytes of an unfinished .npy block" if left else ""

@@ -130,7 +130,8 @@ class Components:
     def _known(self, start: int, end: int | None = None) -> Rows:
         """Return the rows of the snippets [start, end), or from start to the last one taken.
 
-        What has arrived and is not taken yet is left out: results do not depend on block sizes.
+        Rows that have arrived but are not taken yet are left out, so that results do not depend on
+        block sizes.
         """
         first = self._buffer.first
         end = self.seen if end is None else min(end, self.seen)

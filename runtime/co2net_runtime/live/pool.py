@@ -132,7 +132,7 @@ class LivePool:
 
     def lookahead_s(self) -> float:
         """Return how far behind the stream the network's outputs are, in seconds."""
-        return float(self.contract.timing.to_seconds(self.contract.receptive_field.attention))
+        return self.contract.receptive_field.attention * self.contract.timing.snippet_s
 
     def received(self, stream: str) -> int:
         """Return how many snippets of the stream have been pushed; 0 for an unknown one."""
@@ -145,7 +145,7 @@ class LivePool:
             blocks: For each stream its next snippets (n, D), or its next one (D,).
 
         Returns:
-            The events known now. What is known does not depend on the sizes of the blocks.
+            The events known now; the same however the snippets are cut into blocks.
 
         Raises:
             InputError: Features do not fit the model, or hold NaN; all streams stand as before.
@@ -257,14 +257,14 @@ class LivePool:
     def _new(self, name: str) -> Stream:
         contract, options = self.contract, self.options
         prior = np.array(contract.context_prior or np.zeros(contract.feature_dim))
-        weight = float(contract.timing.to_snippets(options.prior_s))
+        weight = options.prior_s / contract.timing.snippet_s
         decay = 1.0
         if self._context is not None:
             prior, decay = self._context, 0.0
         elif options.context == "prior":
             decay = 0.0
         elif options.context == "exponential":
-            decay = 0.5 ** (1 / float(contract.timing.to_snippets(options.half_life_s)))
+            decay = 0.5 ** (contract.timing.snippet_s / options.half_life_s)
         mean = TemporalMean(prior, weight, decay)
         return Stream(name, contract, options, mean, self._probabilities)
 

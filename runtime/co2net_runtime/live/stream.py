@@ -166,7 +166,7 @@ class Stream:
         self.seen_with = state["seen_with"]
 
     def _snippets(self, seconds: float) -> int:
-        return max(1, round(float(self._contract.timing.to_snippets(seconds))))
+        return max(1, round(seconds / self._contract.timing.snippet_s))
 
     def _seconds(self, snippet: int) -> float:
         return float(self._contract.timing.to_seconds(snippet + self.offset))

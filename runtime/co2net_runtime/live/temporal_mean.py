@@ -1,4 +1,4 @@
-"""The temporal mean that a live stream is seen with: what stands in for the whole video's."""
+"""The temporal mean that replaces, in a live stream, the mean of the whole video."""
 
 from typing import Any, Literal
 

@@ -21,7 +21,7 @@ from co2net_runtime.output.formats import Format, Records
 
 STDOUT = "-"
 
-# a file's name may have so many bytes on the usual file systems
+# the longest file name on the usual file systems
 _NAME_BYTES = 255
 
 

@@ -67,7 +67,7 @@ def make_timeline(
     weighted = activations.cas * activations.attention[:, np.newaxis]
     return Timeline(
         video=video,
-        snippet_s=float(contract.timing.to_seconds(1)),
+        snippet_s=contract.timing.snippet_s,
         attention=activations.attention,
         threshold=contract.decode.threshold_min,
         labels=tuple(labels),

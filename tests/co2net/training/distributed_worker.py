@@ -1,4 +1,4 @@
-"""What the two processes of test_distributed run; also imported there for one process.
+"""The program of the two processes in test_distributed; also imported there for one process.
 
 torchrun ... distributed_worker.py DATA OUT [command]
 """

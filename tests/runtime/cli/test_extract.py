@@ -107,7 +107,7 @@ def test_infer_from_videos_to_every_format(tiny_path, videos, backbones, tmp_pat
     assert "does not say what its features were extracted with" in done.stderr
     assert list(read_results(outs[0])) == ["a", "b"]
     made_by = json.loads(outs[0].read_text())["external_data"]
-    assert made_by["extraction"]["timing"] == {"fps": 25.0, "snippet_frames": 16}
+    assert made_by["extraction"]["timing"]["snippet_frames"] == 16
     features = run(infer_cli, tiny_path, tmp_path / "saved", "--out", tmp_path / "again.csv")
     assert features.exit_code == 0
     assert (tmp_path / "again.csv").read_text() == outs[2].read_text()

@@ -222,7 +222,7 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(infer, tmp_path):
         (["--out", "x.txt"], "expected a folder, or a file named *.json"),
         (["--out", "x.json", "--format", "csv"], "--format csv does not fit --out x.json"),
         (["--out", "x.json", "--out", "x.json"], "names the same place twice"),
-        (["--skip-existing"], "--skip-existing needs results that can be gone on with"),
+        (["--skip-existing"], "--skip-existing needs results that can be continued"),
         (["--out", "x.srt", "--skip-existing"], "--skip-existing needs"),
         (["--out", "x.srt"], "subtitles are one file per video, and there are 2"),
         (["--classes-only", "--format", "srt"], "no times to make subtitles of"),

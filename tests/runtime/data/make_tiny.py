@@ -111,6 +111,8 @@ def write(folder: Path) -> None:
             arrays[f"{name}_{video}_attention"] = outputs.attention[0].numpy()
     arrays.update(write_precisions(folder))
     np.savez_compressed(folder / "tiny.npz", **arrays)
+    for card in folder.glob("tiny*.md"):
+        card.unlink()
 
 
 def write_precisions(folder: Path) -> dict[str, np.ndarray]:
