@@ -287,7 +287,6 @@ class Exporter:
             timing=self.checkpoint.timing,
             extraction=self.checkpoint.extraction,
             decode=self.checkpoint.decode,
-            extraction=self.checkpoint.extraction,
             pool_kernel=config.pool_kernel,
             receptive_field=receptive_field(config),
             precision=precision,

@@ -72,14 +72,6 @@ def test_both_graphs_in_every_precision(exporter, tmp_path, precision):
         assert {"co2net", "onnx", "torch"} <= set(contract.versions)
 
 
-def test_contracts_say_what_the_features_were_made_with(exporter, tmp_path, monkeypatch):
-    made = {"rgb": {"weights": "rgb_imagenet"}, "crop": 224}
-    known = dataclasses.replace(exporter.checkpoint, extraction=made)
-    monkeypatch.setattr(exporter, "checkpoint", known)
-    (written,) = exporter.write(tmp_path / "model.onnx", gate=LOOSE)
-    assert contract_of(written.path).extraction == made
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_chunks_say_what_the_whole_video_says(exporter, tmp_path, precision):
     """Both graphs of one precision, so that only the chunking is compared."""
