@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class VideoFile(FeatureFile):
     keep: bool = False  # take features that are there
     discard: bool = False  # the name of the file is free again once it is opened
     cancelled: threading.Event = field(default_factory=threading.Event)
+    opened: list["weakref.ref[npt.NDArray[Any]]"] = field(default_factory=list)
 
     def read(self, feature_dim: int | None = None) -> Features:
         """Return the features (T, D) float32, T >= 1, all finite. Raises what extracting does."""
@@ -115,12 +117,17 @@ class VideoFile(FeatureFile):
     def mapped(self) -> tuple[npt.NDArray[Any], ...]:
         """Return the array of the features, on disk. Raises what extracting does."""
         assert self.extractor is not None
+        # who looks at the file and then reads it does not extract it twice
+        earlier = self.opened[-1]() if self.opened else None
+        if earlier is not None:
+            return (earlier,)
         target = self.folder / f"{self.video}.npy"
         if not (self.keep and target.exists()):
             write_features(self.extractor, self.path, target, on_rows=self._go_on)
         rows = np.load(target, mmap_mode="r", allow_pickle=False)
         if self.discard and os.name != "nt":
             target.unlink()  # the disk is free when the last reader has gone
+        self.opened.append(weakref.ref(rows))
         return (rows,)
 
     def cancel(self) -> None:

@@ -109,3 +109,21 @@ def test_who_stops_early_does_not_wait_for_the_next_video(
         outcomes.close()
     assert not (tmp_path / "b.npy").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_each_video_is_extracted_once(tiny_path, rgb_path, flow_path, render, tmp_path):
+    path = render()
+    with VideoLocalizer.load(tiny_path, rgb_path, flow_path, ENGINE) as videos:
+        for discard in (True, False):
+            calls = []
+            rows = videos.extractor.rows
+            videos.extractor.rows = lambda video, rows=rows, calls=calls: (
+                calls.append(video) or rows(video)
+            )
+            file = VideoFile(
+                "a", path, extractor=videos.extractor, folder=tmp_path, discard=discard
+            )
+            (outcome,) = run_files(videos.localizer.network, [file])
+            assert outcome.error is None
+            assert calls == [path]
+            videos.extractor.rows = rows
