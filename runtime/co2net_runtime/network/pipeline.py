@@ -54,6 +54,7 @@ def run_files(
     from concurrent.futures import ThreadPoolExecutor  # who runs single videos starts faster
 
     reading: deque[tuple[FeatureFile, Future[Features | FeatureRows]]] = deque()
+    taken: list[tuple[FeatureFile, Future[Features | FeatureRows]]] = []
     waiting = iter(files)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-read") as reader:
         try:
@@ -67,7 +68,8 @@ def run_files(
                     taken.append(reading.popleft())
                 yield from _run_window(network, taken, size)
         finally:
-            for _, future in reading:
+            for file, future in (*taken, *reading):
+                file.cancel()
                 future.cancel()
 
 
