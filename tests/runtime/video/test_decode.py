@@ -8,7 +8,7 @@ import pytest
 from co2net_runtime.errors import InputError
 from co2net_runtime.video.decode import VideoReader
 
-from .conftest import picture
+from small_video import picture
 
 
 def read(path):
