@@ -1,4 +1,5 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
+# make docs   the documentation site, into site/
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
 # Both set themselves up: they need python3 >= 3.10 with venv, and a package index.
 
@@ -8,7 +9,7 @@ BIN = $(VENV)/bin
 DEMO ?= demo-out
 READY = $(VENV)/.ready
 
-.PHONY: setup demo test lint types unit test310 clean
+.PHONY: setup demo docs test lint types unit test310 clean
 
 setup: $(READY)
 
@@ -33,7 +34,10 @@ unit: $(READY)
 test310: $(READY)
 	sh tests/runtime/on_python310.sh
 
-# The commands of README's walk through the chain, in its order.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# The commands of docs/demo.md, in its order.
 demo: export PATH := $(abspath $(BIN)):$(PATH)
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -46,4 +50,4 @@ demo: $(READY)
 	co2net-bench latency $(DEMO)/run/best.ckpt $(DEMO)/model.onnx --lengths 50,250
 
 clean:
-	rm -rf $(VENV) .venv310* $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .venv310* $(DEMO) build dist site *.egg-info

@@ -1,9 +1,9 @@
 """README and the pages of docs print commands that run.
 
-A fenced `sh` or `python` block may be preceded by a comment `<!-- needs: gpu -->` (or camera, service,
-hours, download); then only its flags are checked against the command lines. The commands of all
-other blocks run, page by page and in the page's order, in a folder with small files of the names
-that the pages use. `make` and `pip` set things up and are not run.
+A fenced `sh` or `python` block may be preceded by a comment that says what it needs, as in
+`<!-- needs: gpu -->` (or camera, service, hours, download); then only its flags are checked against
+the command lines. The commands of all other blocks run, page by page and in the page's order, in a
+folder with small files of the names that the pages use. `make` and `pip` are not run.
 """
 
 import importlib.metadata
