@@ -20,6 +20,7 @@ setup(
     package_data={
         **{package: ["py.typed"] for package in ROOTS},
         "co2net_runtime": ["py.typed"],
+        "co2net.backbone": ["*.json"],
         "co2net_runtime.output": ["*.html"],
         "co2net_runtime.diagnostics.selftest_models": ["*.onnx", "*.npz"],
     },

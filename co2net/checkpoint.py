@@ -1,4 +1,4 @@
-"""One file that rebuilds the model by itself: weights, shape, classes, timing, decode options."""
+"""A file that rebuilds the model by itself: weights, shape, classes, timing, decode options."""
 
 import os
 import pickle
@@ -24,22 +24,28 @@ FORMAT_VERSION = 1
 
 UNUSED_PREFIX = "feat_encoder."
 
+# where training programs put a state dict, and what wrappers of a network put before its names
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPER_PREFIXES = ("_orig_mod.", "module.")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model and all that is known of it.
+    """A model and everything known about it.
 
-    weights: the state dict of CO2Net, on the CPU. provenance: plain values saying where the
-    weights come from. training: state for resuming a run (tensors and plain values), or None.
+    Example:
+        >>> checkpoint = Checkpoint.load("runs/a/best.ckpt")
+        >>> network = checkpoint.build()
     """
 
-    model: ModelConfig
-    classes: tuple[str, ...]
-    weights: Mapping[str, Tensor]
-    timing: SnippetTiming = SnippetTiming()
-    decode: DecodeOptions = DecodeOptions()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] | None = None
+    model: ModelConfig  # shape of the network
+    classes: tuple[str, ...]  # names in index order
+    weights: Mapping[str, Tensor]  # state dict of CO2Net, on the CPU
+    timing: SnippetTiming = SnippetTiming()  # how the features' snippets relate to seconds
+    decode: DecodeOptions = DecodeOptions()  # how outputs become segments
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
+    extraction: Mapping[str, Any] | None = None  # how the features were extracted; None: unknown
+    training: Mapping[str, Any] | None = None  # tensors and plain values to resume from
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.model.classes:
@@ -57,7 +63,10 @@ class Checkpoint:
         return model.eval()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file atomically. Raises InputError if the folder cannot be written."""
+        """Write the file; until it is complete and on disk, a former one stays.
+
+        Raises InputError if it cannot be written (no permission, disk full).
+        """
         content = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -66,26 +75,42 @@ class Checkpoint:
             "timing": to_mapping(self.timing),
             "decode": to_mapping(self.decode),
             "provenance": dict(self.provenance),
+            "extraction": None if self.extraction is None else dict(self.extraction),
             "training": None if self.training is None else dict(self.training),
             "weights": {name: value.detach().cpu() for name, value in self.weights.items()},
         }
         # to an open file: given a name, torch writes it into the archive, and equal checkpoints
         # would have other hashes
+        # to an open file: given a name, torch writes it into the archive, and equal checkpoints
+        # would have different hashes
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                # a write that fails makes torch's writer fail once more while it closes
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Checkpoint":
         """Read a co2net checkpoint; no pickled code is executed.
 
-        Raises InputError if the file is missing, damaged, of another program, or if its parts
-        do not fit together.
+        Args:
+            path: The file.
+
+        Returns:
+            The checkpoint, its tensors on the CPU.
+
+        Raises:
+            InputError: The file is missing, damaged, of another program, or its parts do not fit
+                together.
         """
         content = _read(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            if _looks_published(content):
+            if _published_weights(content) is not None:
                 raise InputError(
-                    f"{path}: a published CO2-Net state dict, no co2net checkpoint: pass "
+                    f"{path}: a published CO2-Net state dict, not a co2net checkpoint: pass "
                     "--published and --classes FILE"
                 )
             raise InputError(
@@ -94,23 +119,25 @@ class Checkpoint:
             )
         if content.get("version") != FORMAT_VERSION:
             raise InputError(
-                f"{path}: checkpoint version {content.get('version')}, this program reads "
+                f"{path}: checkpoint version {content.get('version')!r}, this program reads "
                 f"{FORMAT_VERSION}: update co2net"
             )
         try:
-            model = from_mapping(ModelConfig, content["model"], f"{path}: model")
             checkpoint = Checkpoint(
-                model=model,
-                classes=tuple(content["classes"]),
+                model=from_mapping(ModelConfig, content["model"], f"{path}: model"),
+                classes=_names(content["classes"]),
                 weights=content["weights"],
                 timing=from_mapping(SnippetTiming, content["timing"], f"{path}: timing"),
                 decode=from_mapping(DecodeOptions, content["decode"], f"{path}: decode"),
-                provenance=content["provenance"],
-                training=content["training"],
+                provenance=dict(content["provenance"]),
+                extraction=_optional_mapping(content.get("extraction")),
+                training=_optional_mapping(content["training"]),
             )
         except KeyError as error:
             raise InputError(f"{path}: a damaged co2net checkpoint: no {error} in it") from error
-        _check_weights(checkpoint.weights, model, path)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: a damaged co2net checkpoint: {error}") from error
+        _check_weights(checkpoint.weights, checkpoint.model, path)
         return checkpoint
 
     @staticmethod
@@ -124,21 +151,35 @@ class Checkpoint:
     ) -> "Checkpoint":
         """Read a state dict of the published program.
 
-        classes: its class names in training order. pool_kernel: 1 for CO2; for ANT_CO2 the
-        pooling kernel, which the file does not hold (13 for max_seqlen 60, t 5). The other
-        dimensions are read off the weights; the unused feat_encoder is dropped.
+        Names may begin with "module." (as DataParallel writes them), and the state dict may be
+        wrapped, as in {"state_dict": ...}. The unused feat_encoder is dropped.
 
-        Raises InputError if the file is missing, damaged or no such state dict, or the class list
-        has another length than the classifier.
+        Args:
+            path: The file.
+            classes: The program's class names in training order.
+            pool_kernel: 1 for CO2; for ANT_CO2 the pooling kernel, which the file does not hold
+                (13 for max_seqlen 60, t 5). The other dimensions are read off the weights.
+            timing: Of the features; by default 16 frames at 25 fps.
+            decode: By default the published constants.
+
+        Returns:
+            The checkpoint, its weights float32.
+
+        Raises:
+            InputError: The file is missing, damaged or not such a state dict, or the class list
+                has another length than the classifier.
         """
         content = _read(path)
-        if not _looks_published(content):
+        found = _published_weights(content)
+        if found is None:
             raise InputError(
                 f"{path}: not a published CO2-Net state dict (found {_describe(content)})"
             )
+        for name, value in found.items():
+            _check_tensor(value, name, path)
         weights = {
             name: value.detach().float().contiguous()
-            for name, value in content.items()
+            for name, value in found.items()
             if not name.startswith(UNUSED_PREFIX)
         }
         try:
@@ -175,39 +216,78 @@ def _read(path: str | os.PathLike[str]) -> Any:
     if file.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     try:
+        _check_archive(file)
         with warnings.catch_warnings():
-            # torch warns of pickles that it did not write; those that matter are refused below
-            warnings.simplefilter("ignore", UserWarning)
+            # torch warns about pickles that it did not write; those that matter are refused below
+            warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: not a checkpoint, or one that holds more than tensors and plain values "
             "(loading it could execute code, so it is refused)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from error
+    except Exception as error:
+        # the bytes decide which operation of the unpickler fails, and so the exception's type
         raise InputError(f"{path}: damaged or truncated, or not a checkpoint") from error
 
 
-def _looks_published(content: Any) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and "vAttn.channel_conv.0.weight" in content
-        and all(isinstance(value, Tensor) for value in content.values())
-    )
+def _check_archive(file: Path) -> None:
+    """Raise InputError if a zip file unpacks to more than itself, as torch never writes it."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+                raise InputError(f"{file}: damaged, or not a checkpoint: it is compressed")
+
+
+def _published_weights(content: Any) -> dict[str, Tensor] | None:
+    """Return the published state dict in a file's content without wrappers, None if none is."""
+    if not isinstance(content, Mapping):
+        return None
+    for key in WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    weights = {}
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            return None
+        for prefix in WRAPPER_PREFIXES:
+            name = name.removeprefix(prefix)
+        weights[name] = value
+    return weights if "vAttn.channel_conv.0.weight" in weights else None
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(name, str) for name in values):
+        raise TypeError("its class list is not a list of names")
+    return tuple(values)
+
+
+def _optional_mapping(value: Any) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"a {type(value).__name__} where a mapping belongs")
+    return None if value is None else dict(value)
 
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        names = ", ".join(repr(str(name)) for name in list(content)[:3])
+        names = ", ".join(repr(str(name)[:60]) for name in list(content)[:3])
         return f"a mapping with the keys {names}, ..." if names else "an empty mapping"
     return f"a {type(content).__name__}"
 
 
-def _check_weights(
-    weights: Mapping[str, Tensor], model: ModelConfig, path: str | os.PathLike[str]
-) -> None:
-    with torch.device("meta"):
-        expected = CO2Net(model).state_dict()
+def _check_weights(weights: Any, model: ModelConfig, path: str | os.PathLike[str]) -> None:
+    if not isinstance(weights, Mapping):
+        raise InputError(f"{path}: a damaged co2net checkpoint: its weights are not a mapping")
+    try:
+        with torch.device("meta"):
+            expected = CO2Net(model).state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise InputError(f"{path}: no network has the shape that it states: {model}") from error
     for name, value in expected.items():
         if name not in weights:
             raise InputError(f"{path}: the weight {name} is missing")
@@ -217,6 +297,24 @@ def _check_weights(
             raise InputError(
                 f"{path}: the weight {name} has shape {shape}, expected {tuple(value.shape)}"
             )
+        _check_tensor(found, name, path)
+        if not torch.isfinite(found).all():
+            raise InputError(f"{path}: the weight {name} holds NaN or infinity: not usable")
     for name in weights:
         if name not in expected:
-            raise InputError(f"{path}: unknown weight {name}")
+            raise InputError(f"{path}: unknown weight {str(name)[:60]}")
+
+
+def _check_tensor(value: Tensor, name: str, path: str | os.PathLike[str]) -> None:
+    """Raise InputError unless the file held each number of a floating-point tensor."""
+    whole = (
+        value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.is_floating_point()
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
+    if not whole:
+        raise InputError(
+            f"{path}: the weight {str(name)[:60]} is not a whole floating-point tensor "
+            f"({value.dtype}, {value.layout})"
+        )

@@ -1,164 +1,158 @@
-"""Frozen configurations; TrainConfig's presets are values of it."""
+"""Frozen configurations of the network, the loss and a training run; the presets are values."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 from co2net.evaluation.mean_ap import ACTIVITYNET_TIOUS, EvaluationOptions
 from co2net_runtime.options import DecodeOptions
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Select = Literal["last", "best-on-holdout", "best-on-test"]
+Optimizer = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+
+
+def _require_finite(options: Any) -> None:
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{each.name} must be a finite number, got {value}")
+
+
+def _require_at_least(options: Any, least: int, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(options, name) < least:
+            raise ValueError(f"{name} must be at least {least}, got {getattr(options, name)}")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Shape of the network; the defaults are the published ones (method, section 1).
+class NetworkOptions:
+    """The part of the network's shape that is free to choose (method, section 1)."""
 
-    classes: number C of action classes, background not counted.
-    rgb_dim, flow_dim: channels of the two streams. attention_dim: hidden width of the attention
-    heads. embed_dim: width of the fused features. stream_dropout: dropout inside the consensus
-    modules. dropout: dropout around the fusion and before the classifier. pool_kernel: kernel of
-    the temporal average pooling of ANT_CO2 (odd), 1 for CO2, which has none.
-    """
-
-    classes: int
-    rgb_dim: int = 1024
-    flow_dim: int = 1024
-    attention_dim: int = 512
-    embed_dim: int = 2048
-    stream_dropout: float = 0.5
-    dropout: float = 0.7
-    pool_kernel: int = 1
+    attention_dim: int = 512  # hidden width of the attention heads
+    embed_dim: int = 2048  # width of the fused features
+    stream_dropout: float = 0.5  # dropout inside the consensus modules
+    dropout: float = 0.7  # dropout around the fusion and before the classifier
+    pool_kernel: int = 1  # temporal average pooling of the outputs: 1 is CO2, odd > 1 ANT_CO2
 
     def __post_init__(self) -> None:
-        for name in ("classes", "rgb_dim", "flow_dim", "attention_dim", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        _require_finite(self)
+        _require_at_least(self, 1, ("attention_dim", "embed_dim"))
         for name in ("stream_dropout", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.pool_kernel < 1 or self.pool_kernel % 2 == 0:
             raise ValueError(f"pool_kernel must be odd and positive, got {self.pool_kernel}")
 
+    def for_data(self, *, classes: int, rgb_dim: int, flow_dim: int) -> "ModelConfig":
+        """Return the shape of the network for a dataset."""
+        return ModelConfig(classes=classes, rgb_dim=rgb_dim, flow_dim=flow_dim, **asdict(self))
+
+
+@dataclass(frozen=True)
+class ModelConfig(NetworkOptions):
+    """Shape of the network: the options and what the data decides."""
+
+    classes: int = field(kw_only=True)  # action classes C, the background not counted
+    rgb_dim: int = field(default=1024, kw_only=True)  # channels of the RGB stream
+    flow_dim: int = field(default=1024, kw_only=True)  # channels of the optical flow stream
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_at_least(self, 1, ("classes", "rgb_dim", "flow_dim"))
+
     @property
     def feature_dim(self) -> int:
-        """Width D of a feature row: RGB then flow."""
+        """Width D of a feature row: RGB, then flow."""
         return self.rgb_dim + self.flow_dim
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """The part of a ModelConfig that is a choice; the data decides the rest."""
-
-    attention_dim: int = 512
-    embed_dim: int = 2048
-    stream_dropout: float = 0.5
-    dropout: float = 0.7
-    pool_kernel: int = 1
-
-    def __post_init__(self) -> None:
-        self.for_data(classes=1, rgb_dim=1, flow_dim=1)
-
-    def for_data(self, *, classes: int, rgb_dim: int, flow_dim: int) -> ModelConfig:
-        """Return the shape of the network for a dataset."""
-        return ModelConfig(classes, rgb_dim, flow_dim, **asdict(self))
-
-
-@dataclass(frozen=True)
 class LossOptions:
-    """Weights of the loss; the defaults are the published ones (method, section 2).
+    """Weights of the loss terms (method, section 2); the defaults are the published ones."""
 
-    strategy: `co2`, or `evidential` (module evidential), which adds to it.
-    topk_divisor: a video's class score is the mean of the top max(1, T // topk_divisor) snippets.
-    contrastive_weight, mutual_weight, norm_weight, guide_weight: a3, a4, a1 and a2.
-    Only for `evidential`: evidential_weight of its video-level term; evidence_topk_divisor: a
-    video's evidence is the mean over its max(1, T // divisor) snippets of highest attention;
-    guide_amplitude: how far, below 1, the guide term's weights move with uncertainty.
-    """
-
-    strategy: Literal["co2", "evidential"] = "co2"
-    topk_divisor: int = 7
-    contrastive_weight: float = 1.0
-    mutual_weight: float = 1.0
-    norm_weight: float = 0.8
-    guide_weight: float = 0.8
-    evidential_weight: float = 1.0
-    evidence_topk_divisor: int = 9
-    guide_amplitude: float = 0.7
+    topk_divisor: int = 7  # a video's class score is the mean of its top max(1, T // this) snippets
+    contrastive_weight: float = 1.0  # a3: two videos of a class attend to similar features
+    mutual_weight: float = 1.0  # a4: the RGB and flow attentions agree
+    norm_weight: float = 0.8  # a1: attention is sparse
+    guide_weight: float = 0.8  # a2: attention is low where the class scores say background
 
     def __post_init__(self) -> None:
-        for name in ("topk_divisor", "evidence_topk_divisor"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.guide_amplitude < 1:
-            raise ValueError(f"guide_amplitude must lie in [0, 1), got {self.guide_amplitude}")
+        _require_finite(self)
+        _require_at_least(self, 1, ("topk_divisor",))
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides the result of a training run besides the data; defaults: THUMOS14's.
+    """Everything besides the data that decides a training run; the defaults are THUMOS14's."""
 
-    iterations, seed, learning_rate, weight_decay: of Adam over that many batches.
-    pairs, singles: a batch is `pairs` pairs of videos of one class, then `singles` random videos.
-    max_snippets: S, every video of a batch is resampled to it. min_snippets: shorter training
-    videos are left out.
-    precision: of the training step's matrix products (autocast); weights stay float32 and
-    evaluation always runs in float32. compile: torch.compile the network for training.
-    select: which weights become best.ckpt: the last; those with the best classification mAP on
-    held-out training videos (their labels only), ties by loss (module selection); or those with
-    the best average detection mAP on the evaluated subset, which is the published protocol and
-    optimistic.
-    holdout_fraction: of the training videos, per class, for best-on-holdout.
-    evaluate_every, checkpoint_every: in iterations; evaluate_every 0 evaluates only the end.
-    evaluate_subset: None is the dataset's test subset. evaluation: protocol and tIoU thresholds.
-    patience: stop after so many evaluations in a row without a better one; None never stops.
-    """
-
-    iterations: int = 5000
-    seed: int = 3552
-    learning_rate: float = 5e-5
-    weight_decay: float = 1e-3
-    pairs: int = 3
-    singles: int = 4
-    max_snippets: int = 500
-    min_snippets: int = 1
+    iterations: int = 5000  # batches to train on
+    seed: int = 3552  # of the weights, the batches and the dropout
+    optimizer: Optimizer = "adam"  # adam (weight decay in the gradient) or adamw (decoupled)
+    learning_rate: float = 5e-5  # the highest rate, reached after the warm-up
+    weight_decay: float = 1e-3  # pull of the weights toward 0
+    schedule: Schedule = "constant"  # constant, or cosine: down to 0 at the last iteration
+    warmup: int = 0  # iterations of linear rise to the learning rate
+    clip_norm: float | None = None  # scale gradients down to this norm; null never does
+    ema_decay: float | None = None  # evaluate and save averaged weights (0.999, say); null: plain
+    pairs: int = 3  # a batch begins with this many pairs of videos that share a class
+    singles: int = 4  # and ends with this many random videos
+    max_snippets: int = 500  # S: every video of a batch is resampled to this length
+    min_snippets: int = 1  # shorter training videos are left out
+    # autocast of the training step's matrix products; weights and evaluation stay float32
     precision: Precision = "float32"
-    compile: bool = False
+    compile: bool = False  # torch.compile the network for training
+    # which weights become best.ckpt. best-on-holdout: best classification mAP on held-out training
+    # videos, by their labels alone; best-on-test: best detection mAP on the evaluated subset (the
+    # published protocol, optimistic); last: no best.ckpt, train on every training video
     select: Select = "best-on-holdout"
-    holdout_fraction: float = 0.1
-    evaluate_every: int = 200
-    evaluate_subset: str | None = None
-    checkpoint_every: int = 200
-    patience: int | None = None
-    model: NetworkOptions = NetworkOptions()
-    loss: LossOptions = LossOptions()
-    decode: DecodeOptions = DecodeOptions()
-    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    holdout_fraction: float = 0.1  # share of each class's training videos held out
+    evaluate_every: int = 200  # iterations between evaluations; 0 evaluates only at the end
+    evaluate_subset: str | None = None  # null is the dataset's test subset
+    checkpoint_every: int = 200  # iterations between writes of last.ckpt
+    patience: int | None = None  # stop after this many evaluations without a better one; null: no
+    model: NetworkOptions = NetworkOptions()  # the network's shape
+    loss: LossOptions = LossOptions()  # the loss terms
+    decode: DecodeOptions = DecodeOptions()  # how network outputs become segments
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)  # what mAP measures
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "max_snippets", "min_snippets", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("pairs", "singles", "evaluate_every", "weight_decay"):
+        _require_finite(self)
+        _require_at_least(self, 1, ("iterations", "max_snippets", "min_snippets"))
+        _require_at_least(self, 1, ("checkpoint_every",))
+        for name in ("pairs", "singles", "evaluate_every", "weight_decay", "warmup"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.pairs + self.singles == 0:
             raise ValueError("pairs and singles are both 0: a batch needs a video")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
+        if self.warmup and self.warmup >= self.iterations:
+            raise ValueError(
+                f"warmup must be shorter than the training, got {self.warmup} of "
+                f"{self.iterations} iterations"
+            )
         if not 0 < self.holdout_fraction < 1:
             raise ValueError(f"holdout_fraction must lie in (0, 1), got {self.holdout_fraction}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be at least 1, got {self.patience}")
-        if self.patience is not None and self.select == "last":
-            raise ValueError("patience waits for a better evaluation: it needs a select but last")
+        if self.patience is not None:
+            _require_at_least(self, 1, ("patience",))
+            if self.select == "last":
+                raise ValueError(
+                    "patience waits for a better evaluation, and select=last compares none: "
+                    "pass another select"
+                )
 
     @property
     def batch_size(self) -> int:
-        """Videos in a batch."""
+        """Number of videos in a batch."""
         return 2 * self.pairs + self.singles
 
 

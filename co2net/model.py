@@ -1,4 +1,4 @@
-"""The network of CO2-Net, for training and as the reference of every export."""
+"""The network of CO2-Net, for training and as the reference for every export."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,13 @@ LEAKY_SLOPE = 0.2
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of a batch.
+    """The network's outputs for a batch, all float."""
 
-    feat (B, T, embed_dim): fused features. cas (B, T, C + 1): logits, background last.
-    attention, rgb_attention, flow_attention (B, T, 1): in (0, 1); the first is the mean of the
-    other two.
-    """
-
-    feat: Tensor
-    cas: Tensor
-    attention: Tensor
-    rgb_attention: Tensor
-    flow_attention: Tensor
+    feat: Tensor  # (B, T, embed_dim) fused features
+    cas: Tensor  # (B, T, C + 1) logits, background last
+    attention: Tensor  # (B, T, 1) in (0, 1), the mean of the next two
+    rgb_attention: Tensor  # (B, T, 1)
+    flow_attention: Tensor  # (B, T, 1)
 
 
 def _leaky() -> nn.LeakyReLU:
@@ -32,7 +27,7 @@ def _leaky() -> nn.LeakyReLU:
 
 
 class ConsensusModule(nn.Module):
-    """Cross-modal consensus: filters the main stream by what both streams agree on.
+    """Cross-modal consensus: filters the main stream by its agreement with the other.
 
     Submodule names and indices are those of the published state dict.
     """
@@ -56,7 +51,7 @@ class ConsensusModule(nn.Module):
         )
 
     def forward(self, main: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, main_dim, T) and (B, auxiliary_dim, T) to attention (B, 1, T), filtered main."""
+        """Map (B, main_dim, T), (B, auxiliary_dim, T) to attention (B, 1, T) and filtered main."""
         global_context = self.channel_conv(main.mean(-1, keepdim=True))
         local_context = self.bit_wise_attn(auxiliary)
         filtered = torch.sigmoid(local_context * global_context) * main
@@ -66,7 +61,12 @@ class ConsensusModule(nn.Module):
 class CO2Net(nn.Module):
     """CO2 (pool_kernel 1) and ANT_CO2 (pool_kernel > 1: temporal average pooling of the outputs).
 
-    The published `feat_encoder` never acts and is not part of it.
+    The published `feat_encoder` never acts and is left out.
+
+    Example:
+        >>> outputs = CO2Net(ModelConfig(classes=20))(torch.rand(1, 100, 2048))
+        >>> outputs.cas.shape
+        torch.Size([1, 100, 21])
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -85,10 +85,10 @@ class CO2Net(nn.Module):
             nn.Dropout(config.dropout),
             nn.Conv1d(embed, config.classes + 1, 1),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, features: Tensor) -> Outputs:
-        """Run features (B, T, rgb_dim + flow_dim) float, RGB channels first, T >= 1."""
+        """Run features (B, T, rgb_dim + flow_dim), RGB channels first, T >= 1."""
         signal = features.transpose(1, 2)
         rgb, flow = torch.split(signal, [self.config.rgb_dim, self.config.flow_dim], dim=1)
         rgb_attention, filtered_rgb = self.vAttn(rgb, flow)
@@ -105,7 +105,7 @@ class CO2Net(nn.Module):
         return functional.avg_pool1d(x, kernel, 1, kernel // 2) if kernel > 1 else x
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Published initial weights: Kaiming-uniform (a = 0, fan-in), biases 0."""
     if isinstance(module, nn.Conv1d):
         nn.init.kaiming_uniform_(module.weight)

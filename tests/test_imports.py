@@ -1,4 +1,4 @@
-"""The import graph: runtime <- co2net <- export <- benchmarks, and torch only where it must be."""
+"""Imports run one way: runtime <- co2net <- export <- benchmarks, and never in a circle."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from import_graph import circles, package_imports, rooms
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
@@ -86,3 +87,32 @@ def test_the_block_blocks():
     done = import_with_blocked(["co2net.model"], ["torch"])
     assert done.returncode != 0
     assert "torch is blocked" in done.stderr
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_no_module_imports_in_a_circle(package):
+    assert circles(package_imports(SOURCES[package], package)) == []
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_no_folder_imports_one_that_imports_it(package):
+    # folders and the files beside them have an order, so that no import runs up
+    assert circles(rooms(package_imports(SOURCES[package], package), package)) == []
+
+
+def test_a_circle_is_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert circles(graph) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_a_folder_that_runs_up_is_found(tmp_path):
+    package = tmp_path / "house"
+    (package / "low").mkdir(parents=True)
+    (package / "high.py").write_text("from house.low.one import x\n")
+    (package / "low" / "__init__.py").write_text("")
+    (package / "low" / "one.py").write_text("import math\n")
+    (package / "low" / "two.py").write_text("def later():\n    from house import high\n")
+    graph = package_imports(tmp_path, "house")
+    assert circles(graph) == []
+    assert circles(rooms(graph, "house")) == [["house.high", "house.low"]]

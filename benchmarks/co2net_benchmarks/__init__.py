@@ -1,5 +1,21 @@
-"""Parity, accuracy and latency of CO2-Net artefacts."""
+"""Parity, accuracy and latency of CO2-Net artefacts.
+
+cli         co2net-bench, one file per command
+runners     targets, each in a process of its own
+latency     time and memory
+parity      artefacts against the PyTorch model
+accuracy    mAP, errors, changes
+graphs      the content of ONNX files
+hardware    the machine behind a figure
+published   the published program, transcribed: oracles and baselines
+report      run files on one page, compared, and training runs side by side
+"""
+
+import os
 
 from co2net_runtime.version import VERSION as __version__
+
+# before anything imports onnxruntime, here and in the processes that are started
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["__version__"]

@@ -1,19 +1,38 @@
-"""Features to measure on: planted ones of any length, or a user's own."""
+"""Features to measure on: planted ones of any length, or a user's own; and real lengths."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
 
 import numpy as np
 
 from co2net.data.dataset import open_dataset
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import Features, check_features, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import Features, check_features
 
+# rows of a user's features: more than any length that is measured
 _ENOUGH = 8192
 
-Item = TypeVar("Item")
+# the 212 test videos of THUMOS14 in dataset order: round(seconds * 25 / 16), snippets of 0.64 s
+_THUMOS14_TEST = (
+    53, 105, 754, 124, 325, 228, 355, 368, 278, 181, 178, 24, 155, 345, 135, 300, 204, 299, 264,
+    842, 154, 384, 161, 74, 331, 328, 275, 201, 336, 302, 119, 365, 378, 217, 233, 113, 1009,
+    198, 348, 459, 190, 1326, 173, 287, 324, 67, 327, 239, 216, 320, 242, 455, 246, 157, 45,
+    194, 1110, 114, 372, 285, 46, 112, 106, 314, 78, 138, 257, 52, 88, 675, 325, 279, 323, 511,
+    321, 187, 399, 49, 134, 539, 183, 64, 266, 203, 277, 27, 101, 281, 1048, 64, 354, 227, 166,
+    231, 643, 56, 208, 183, 121, 349, 137, 153, 2615, 199, 170, 249, 283, 598, 265, 43, 369,
+    355, 306, 55, 388, 604, 354, 188, 493, 146, 44, 2055, 99, 44, 289, 302, 129, 156, 189, 367,
+    277, 1509, 431, 238, 445, 331, 101, 152, 767, 108, 183, 260, 76, 110, 401, 283, 106, 287,
+    75, 340, 201, 943, 189, 158, 1323, 172, 366, 187, 202, 1406, 645, 72, 1725, 549, 240, 181,
+    376, 1313, 146, 1974, 387, 197, 148, 414, 97, 110, 320, 133, 272, 539, 87, 256, 274, 244,
+    650, 343, 901, 221, 485, 270, 560, 31, 446, 359, 114, 1273, 46, 167, 289, 65, 320, 826, 236,
+    292, 83, 73, 332, 339, 373, 180, 161, 223,
+)  # fmt: skip
+
+LENGTH_MIXES: Mapping[str, tuple[int, ...]] = MappingProxyType({"thumos14": _THUMOS14_TEST})
+"""Snippets of each video, by the name of the mix."""
 
 
 def planted_features(length: int, feature_dim: int, *, seed: int = 0) -> Features:
@@ -34,26 +53,26 @@ def planted_features(length: int, feature_dim: int, *, seed: int = 0) -> Feature
     return features
 
 
-def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """Return `count` of the items, spread evenly over them; all for None."""
-    count = len(items) if count is None else min(count, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
-
-
 def is_dataset(path: Path) -> bool:
     """Whether a folder holds annotations besides features: a JSON file or a bundle's folder."""
     return path.is_dir() and (any(path.glob("*.json")) or any(path.glob("*-Annotations")))
 
 
 class FeatureSource:
-    """Gives features of any length: cut from the user's videos, or planted."""
+    """Makes features of any length: cut from the user's videos, or planted."""
 
     def __init__(
         self, feature_dim: int, path: str | os.PathLike[str] | None = None, *, seed: int = 0
     ) -> None:
-        """Prepare. path: a feature file, a folder of them or a dataset, None for planted.
+        """Read a user's features, if a path is given.
 
-        Raises InputError if the path holds no usable features of this width.
+        Args:
+            feature_dim: Channels of a snippet.
+            path: A feature file, a folder of them or a dataset; None for planted features.
+            seed: Of planted features.
+
+        Raises:
+            InputError: The path holds no usable features of this width.
         """
         self._dim, self._seed = feature_dim, seed
         self._own: Features | None = None

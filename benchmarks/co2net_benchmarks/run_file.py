@@ -1,37 +1,34 @@
-"""Run files: what one measurement found, on which machine, by which command (one JSON file)."""
+"""Run files: the results of one measurement, its machine and its command (one JSON file)."""
 
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from co2net_benchmarks.hardware.machine import Machine
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import read_json
 
 FORMAT = "co2net-bench-run"
 REPORT_FORMAT = "co2net-bench-report"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = (1, SCHEMA_VERSION)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a co2net-bench command; docs/benchmark-schema.md describes the file.
+    """One run of a co2net-bench command; docs/benchmark-schema.md describes the file."""
 
-    kind: the command ("latency", "parity", "accuracy"). created: UTC, ISO 8601. command: as it
-    was typed. settings: the options in effect. results: what was measured, by kind.
-    """
-
-    kind: str
-    created: str
-    command: tuple[str, ...]
+    kind: str  # the command: "latency", "parity" or "accuracy"
+    created: str  # UTC, ISO 8601
+    command: tuple[str, ...]  # as it was typed
     machine: Machine
-    settings: dict[str, Any]
-    results: dict[str, Any]
+    settings: dict[str, Any]  # the options in effect
+    results: dict[str, Any]  # LatencyResults, ParityResults or AccuracyResults, by kind
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the run file's content."""
@@ -47,7 +44,7 @@ class Run:
 
 
 def now() -> str:
-    """Return the present time as run files write it."""
+    """Return the current time as run files write it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -64,19 +61,15 @@ def report_json(runs: Sequence[Run]) -> str:
 def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
     """Read a run file, or all runs of a report's JSON.
 
-    Raises InputError if it is missing, no such file, of another schema version, or damaged.
+    Raises:
+        InputError: It is missing, not a run file, of an unknown schema version, or damaged.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the run: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: expected a run file of co2net-bench, found no JSON") from error
+    document = read_json(path, "a run of co2net-bench")
     if isinstance(document, dict) and document.get("format") == REPORT_FORMAT:
         _take_header(document, REPORT_FORMAT, path)
         entries = document.get("runs")
         if not isinstance(entries, list):
-            raise InputError(f"{path}: a damaged report: its 'runs' are no list")
+            raise InputError(f"{path}: a damaged report: its 'runs' are not a list")
         return tuple(
             _run(entry, f"{path}: run {number}") for number, entry in enumerate(entries, 1)
         )
@@ -84,18 +77,18 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
 
 
 def _run(document: Any, where: str | os.PathLike[str]) -> Run:
-    _take_header(document, FORMAT, where)
+    version = _take_header(document, FORMAT, where)
+    results = document.get("results")
+    if version == 1 and isinstance(results, dict):
+        results.pop("server", None)  # a scenario that version 2 does not have
     return from_mapping(Run, document, str(where))
 
 
-def _take_header(document: Any, wanted: str, where: str | os.PathLike[str]) -> None:
+def _take_header(document: Any, wanted: str, where: str | os.PathLike[str]) -> int:
     if not isinstance(document, dict) or document.pop("format", None) != wanted:
         raise InputError(
-            f"{where}: no run file of co2net-bench: write one with 'co2net-bench latency ... --out'"
+            f"{where}: not a run file of co2net-bench: write one with 'co2net-bench latency ... "
+            "--out'"
         )
-    version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{where}: schema version {version}, this program reads {SCHEMA_VERSION}: measure "
-            "again or update co2net"
-        )
+    remedy = "measure again or update co2net"
+    return take_schema_version(document, str(where), _READABLE, remedy)

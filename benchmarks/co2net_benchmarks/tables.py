@@ -9,24 +9,22 @@ _NOTE_WIDTH = 100
 
 @dataclass(frozen=True)
 class Table:
-    """A title, column headings, rows of text as wide as the headings, and notes below.
-
-    left: how many columns are aligned left; the others, numbers, right.
-    """
+    """A title, column headings, rows, and notes below."""
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-    left: int = 1
+    rows: tuple[tuple[str, ...], ...]  # each as wide as the headings
+    notes: tuple[str, ...] = ()  # findings, always shown
+    left: int = 1  # number of columns aligned left; the others, numbers, right
+    explanations: tuple[str, ...] = ()  # of the columns; a terminal shows them on request
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.title}: {len(self.columns)} columns, a row of {len(row)}")
 
-    def to_text(self) -> str:
-        """Return aligned plain text for a terminal."""
+    def to_text(self, *, explain: bool = False) -> str:
+        """Return aligned plain text for a terminal; explain: with the explanations."""
         lines = [self.columns, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         shown = [
@@ -37,7 +35,7 @@ class Table:
             for line in lines
         ]
         shown.insert(1, "-" * max(len(line) for line in shown))
-        notes = [textwrap.fill(note, _NOTE_WIDTH) for note in self.notes]
+        notes = [textwrap.fill(note, _NOTE_WIDTH) for note in self._notes(explain)]
         return "\n".join([self.title, *shown, *notes])
 
     def to_markdown(self) -> str:
@@ -47,7 +45,7 @@ class Table:
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
             for line in (self.columns, rule, *self.rows)
         ]
-        notes = [f"\n{note}" for note in self.notes]
+        notes = [f"\n{note}" for note in self._notes()]
         return "\n".join([f"### {self.title}\n", *lines, *notes])
 
     def to_html(self) -> str:
@@ -57,11 +55,14 @@ class Table:
             "<tr>" + "".join(self._cell("td", i, cell) for i, cell in enumerate(row)) + "</tr>"
             for row in self.rows
         )
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
+        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self._notes())
         return (
             f"<section><h3>{html.escape(self.title)}</h3>\n<div class=wide><table>"
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{notes}</section>"
         )
+
+    def _notes(self, explain: bool = True) -> tuple[str, ...]:
+        return (*self.notes, *self.explanations) if explain else self.notes
 
     def _cell(self, tag: str, index: int, text: str) -> str:
         side = " class=left" if index < self.left else ""

@@ -1,4 +1,4 @@
-"""Samples of time -> figures one can defend: percentiles, their sample counts, spread, ratios."""
+"""Samples of time -> percentiles with enough samples behind them, spread, ratios."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def percentile(samples: Sequence[float], percent: int) -> float:
 
 
 def required_samples(percent: int, confidence: float = 0.99) -> int:
-    """Return how many samples must stand behind a percentile (MLPerf's early stopping).
+    """Return the number of samples that a percentile needs (MLPerf's early stopping).
 
     The smallest n for which at most one of n samples lying beyond the true percentile is less
     likely than 1 - confidence: 64 for p90 and 662 for p99. With fewer, the tail may simply not
@@ -65,20 +65,16 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of one stage, in seconds.
-
-    p90_s and p99_s are None where too few samples stand behind them (`required_samples`).
-    cov: standard deviation (n - 1) over mean; None for a single sample.
-    """
+    """Figures of one stage, in seconds."""
 
     count: int
     mean_s: float
     min_s: float
     max_s: float
     p50_s: float
-    p90_s: float | None
-    p99_s: float | None
-    cov: float | None
+    p90_s: float | None  # None with too few samples (`required_samples`)
+    p99_s: float | None  # likewise
+    cov: float | None  # standard deviation (n - 1) over mean; None for a single sample
 
     @property
     def unsteady(self) -> bool:
@@ -86,7 +82,7 @@ class Summary:
         return self.cov is not None and self.cov > COV_LIMIT
 
 
-def summarise(samples: Sequence[float]) -> Summary:
+def summarize(samples: Sequence[float]) -> Summary:
     """Return the figures of samples in seconds. Raises ValueError without samples."""
     count = len(samples)
     mean = math.fsum(samples) / count if count else 0.0
@@ -103,11 +99,17 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def paired_ratio(turns: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) -> Interval:
-    """Return how much longer `turns` took than `base`, turn by turn.
+    """Return the ratio of the times of `turns` to those of `base`, turn by turn.
 
-    Both are samples in seconds by turn; the k-th turns of two targets lie next to each other in
-    time, so a machine that slows down for a while slows both, and their ratio stands. Below 1 is
-    faster than `base`.
+    The k-th turns of two targets lie next to each other in time, so a machine that slows down for
+    a while slows both, and their ratio stands.
+
+    Args:
+        turns: Samples in seconds, by turn.
+        base: Those of the reference.
+
+    Returns:
+        The median ratio and its interval; below 1 is faster than `base`.
     """
     return median_interval(
         [

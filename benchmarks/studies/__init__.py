@@ -1,1 +1,1 @@
-"""Studies behind benchmarks/results: run by hand, not installed."""
+"""The measurements behind benchmarks/results. Not installed: python benchmarks/studies/NAME.py."""

@@ -1,4 +1,4 @@
-"""How fast is the decoder? `python -m studies.decoder_speed` prints it as Markdown.
+"""How fast is the decoder? `python benchmarks/studies/decoder_speed.py` prints it as Markdown.
 
 The runtime's decoder and the published post-processing, transcribed plainly, take turns in one
 process on synthetic curves, so that it runs anywhere and the ratio survives a noisy machine. Then
@@ -46,7 +46,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class DecoderSpeed:
-    """What decoding one video took.
+    """The cost of decoding one video.
 
     seconds: of the runtime's decoder. loops_s, numpy_s: of the transcription, its soft-NMS as
     Python loops or as numpy operations per taken proposal; *_ratio: how many times longer they took
@@ -215,7 +215,7 @@ def _compared(seconds: Interval | None, ratio: Interval | None) -> tuple[str, st
 def main(rounds: int) -> None:
     """Time the decoder against a plain transcription of the published post-processing.
 
-    Example: python -m studies.decoder_speed --rounds 50
+    Example: python benchmarks/studies/decoder_speed.py --rounds 50
     """
     click.echo(speed_table(measure(rounds)).to_markdown())
 

@@ -1,4 +1,4 @@
-"""How fast is the evaluator? `python -m studies.evaluator_speed` prints it.
+"""How fast is the evaluator? `python benchmarks/studies/evaluator_speed.py` prints it.
 
 Synthetic instances and predictions of THUMOS14's size (212 test videos, 20 classes, 3,358
 instances, 13,000 predictions, 9 thresholds), so that it runs anywhere; the evaluator of this
@@ -82,7 +82,7 @@ def synthetic_thumos14(
 def main(rounds: int, as_json: bool) -> None:
     """Time the evaluator against a plain transcription of the published loop.
 
-    Example: python -m studies.evaluator_speed --rounds 3
+    Example: python benchmarks/studies/evaluator_speed.py --rounds 3
     """
     videos, results = synthetic_thumos14()
     arrays = evaluate(results, videos, CLASSES)

@@ -1,6 +1,6 @@
-"""What does live operation cost in accuracy, and how late does it speak?
+"""The accuracy that live operation costs, and its delay.
 
-    python -m studies.live_accuracy MODEL.onnx DATA --plot live-accuracy.png
+    python benchmarks/studies/live_accuracy.py MODEL.onnx DATA --plot live-accuracy.png
 
 Every video is a stream that begins cold, fed snippet by snippet. The mAP is that of all segments,
 as offline; the delay is that of an annotated instance's first segment of the right class at tIoU
@@ -10,7 +10,7 @@ as offline; the delay is that of an annotated instance's first segment of the ri
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -21,10 +21,11 @@ from co2net.data.dataset import Dataset, DatasetOptions, open_dataset
 from co2net.data.video import Video
 from co2net.evaluation.mean_ap import EvaluationOptions, temporal_iou
 from co2net.evaluation.protocol import evaluate
-from co2net_benchmarks.report.charts import COLOURS, MARKERS
+from co2net_benchmarks.report.charts import COLORS, MARKERS
 from co2net_benchmarks.tables import Table
 from co2net_benchmarks.timing import percentile
-from co2net_runtime.backends import Arrays, Backend
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import Arrays, Backend, EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.cli import console
 from co2net_runtime.detections import Detections
@@ -44,7 +45,7 @@ CUTS = (10.0, 20.0, 30.0, 60.0, 120.0, None)
 
 @dataclass(frozen=True)
 class LiveAccuracy:
-    """What one way of operation is worth.
+    """The accuracy of one way of operation.
 
     map: averages of the mAP over the tIoU thresholds of `EvaluationOptions`, by range, 0 to 1.
     found: share of the annotated instances that have a segment of their class at tIoU 0.5. mean_s,
@@ -59,7 +60,7 @@ class LiveAccuracy:
 
 
 def strategies(*, prior: bool) -> dict[str, LiveOptions]:
-    """Return what is compared: the defaults and what differs from them in one respect.
+    """Return the ways to compare: the defaults, and options that differ in one respect.
 
     prior: whether the model holds the training videos' mean.
     """
@@ -78,7 +79,7 @@ def strategies(*, prior: bool) -> dict[str, LiveOptions]:
 
 
 def cut_name(longest_s: float | None) -> str:
-    """Return what a row that differs in `LiveOptions.longest_s` is called."""
+    """Return the name of a row that differs in `LiveOptions.longest_s`."""
     if longest_s == LiveOptions.longest_s:
         return DEFAULT
     return "never cut" if longest_s is None else f"cut at {longest_s:g} s"
@@ -87,7 +88,7 @@ def cut_name(longest_s: float | None) -> str:
 class LastAnswer:
     """An engine that keeps its last answer: pools with one context, fed in step, ask the same."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend[Any]) -> None:
         self.contract, self._backend = backend.contract, backend
         self._feeds: Arrays = {}
         self._outputs: Arrays = {}
@@ -152,14 +153,14 @@ def judge(
 
 
 def judge_offline(localizer: Localizer, dataset: Dataset, videos: Sequence[Video]) -> LiveAccuracy:
-    """Return what the whole-video model is worth on the same videos."""
+    """Return the accuracy of the whole-video model on the same videos."""
     with console.progress(videos, "offline") as bar:
         results = {video.name: localizer(dataset.load_features(video.name)) for video in bar}
     return _judge("offline (whole videos)", results, None, dataset, videos)
 
 
 def accuracy_table(rows: Sequence[LiveAccuracy], videos: Sequence[Video], subset: str) -> Table:
-    """Return the comparison on so many videos of a subset as a table, mAP in percent."""
+    """Return the comparison as a table, mAP in percent; subset, videos: for its title."""
     instances = sum(len(video.segments) for video in videos)
     default = LiveOptions()
     ranges = [key for key in rows[0].map if key != "all"]
@@ -198,13 +199,13 @@ def draw(rows: Sequence[LiveAccuracy], path: Path) -> None:
     at = {row.name: (row.mean_s, 100 * row.map["0.1:0.7"]) for row in rows}
     offline = [name for name, (delay, _) in at.items() if np.isnan(delay)]
     curve = {cut: at[cut_name(cut)] for cut in CUTS}
-    cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLOURS[0])
+    cutting.plot(*zip(*curve.values(), strict=True), "o-", color=COLORS[0])
     for cut, point in curve.items():
         name = "never" if cut is None else f"{cut:g} s"
         cutting.annotate(name, point, xytext=(5, 6), textcoords="offset points")
     others = [name for name in at if name not in {*offline, *map(cut_name, CUTS)}]
     for index, name in enumerate([DEFAULT, *others]):
-        context.plot(*at[name], MARKERS[index], color=COLOURS[index], label=name)
+        context.plot(*at[name], MARKERS[index], color=COLORS[index], label=name)
     cutting.set_xscale("log")
     cutting.xaxis.set_major_formatter("{x:g}")
     cutting.xaxis.set_minor_formatter("")
@@ -270,7 +271,8 @@ def _judge_live(
     model: Path, dataset: Dataset, videos: Sequence[Video], threads: int | None
 ) -> list[LiveAccuracy]:
     live = sibling(model, "live")
-    with open_backend(live, backend="onnxruntime", device="cpu", threads=threads) as backend:
+    engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
+    with open_backend(live, engine) as backend:
         prior = bool(backend.contract.context_prior)
         if not prior:
             console.note(f"{live} holds no prior: that context is left out")
@@ -279,7 +281,7 @@ def _judge_live(
         for group in by_context(compared):
             console.note(", ".join(group))
             # all that a pool asks of its engine
-            shared = cast("Backend", LastAnswer(backend))
+            shared = cast("Backend[Contract]", LastAnswer(backend))
             pools = {name: LivePool(shared, own, None, None) for name, own in group.items()}
             events |= run_live(pools, dataset, videos)
     return [judge(name, events[name], dataset, videos) for name in compared]
@@ -290,7 +292,9 @@ def _judge_live(
 @click.argument("data", type=click.Path(path_type=Path))
 @dataset_decorator
 @click.option("--subset", metavar="NAME", help="Subset of DATA.  [default: that to test on]")
-@click.option("--videos", "limit", type=click.IntRange(min=1), help="The first so many only.")
+@click.option(
+    "--videos", "limit", type=click.IntRange(min=1), metavar="N", help="The first N only."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of mAP against delay.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the table as Markdown.")
@@ -309,14 +313,14 @@ def main(
     MODEL.live.onnx must lie beside MODEL (co2net-export --live; with --calibration DATA, the prior
     is compared, too).
 
-    Example: python -m studies.live_accuracy model.onnx data/ --out live.md
+    Example: python benchmarks/studies/live_accuracy.py model.onnx data/ --out live.md
     """
     dataset = open_dataset(data, dataset_options)
     subset = subset or dataset.test_subset
     videos = dataset.videos(subset)[:limit]
     if not any(len(video.segments) for video in videos):
         raise InputError(f"{data}: no segment is annotated in these videos")
-    with Localizer.load(model, device="cpu", threads=threads) as localizer:
+    with Localizer.load(model, EngineOptions(device="cpu", threads=threads)) as localizer:
         if not set(localizer.contract.classes) <= set(dataset.classes):
             raise InputError(f"{model}: made for other classes than those of {data}")
         rows = [judge_offline(localizer, dataset, videos)]

@@ -1,6 +1,6 @@
-"""What does a snippet of a live stream cost, and does it stay so?
+"""The cost of a snippet of a live stream, and whether it stays the same.
 
-    python -m studies.live_cost MODEL.onnx --snippets 100000
+    python benchmarks/studies/live_cost.py MODEL.onnx --snippets 100000
 
 Pushes random snippets one by one, to one stream and to 16 in the same tick, and compares the first
 and the last part of each run: neither time nor memory may grow with the stream.
@@ -21,34 +21,28 @@ from co2net_runtime.files.atomic import write_text
 from co2net_runtime.live.pool import LiveOptions, LivePool
 
 WARM_UP = 20
-# shares of the time between two snippets that a tick may use (issue: 2 cores, fp32, full size)
+# shares of the time between two snippets that a tick may use (2 cores, fp32, full size)
 TARGETS = {1: 0.015, 16: 0.08}
 
 
 @dataclass(frozen=True)
 class LiveCost:
-    """Cost of a tick of `streams` streams, in seconds.
-
-    p50_s, p99_s: wall time of all ticks; first_p50_s, last_p50_s: of the first and last tenth.
-    cpu_s: processor time per tick, of all threads. share: p50 of the time between two snippets.
-    state_bytes: of all streams after the first tenth and at the end. resident_bytes: of the process
-    at the same times, 0 where the system does not say.
-    """
+    """Cost of a tick of `streams` streams, in seconds."""
 
     streams: int
     ticks: int
-    p50_s: float
+    p50_s: float  # wall time of all ticks, as p99_s
     p99_s: float
-    first_p50_s: float
-    last_p50_s: float
-    cpu_s: float
-    share: float
-    state_bytes: tuple[int, int]
-    resident_bytes: tuple[int, int]
+    first_p50_s: float  # of the first tenth
+    last_p50_s: float  # of the last tenth
+    cpu_s: float  # processor time per tick, of all threads
+    share: float  # p50 over the time between two snippets
+    state_bytes: tuple[int, int]  # of all streams after the first tenth and at the end
+    resident_bytes: tuple[int, int]  # of the process then; 0 where the system does not say
 
 
 def measure(pool: LivePool, streams: int, ticks: int, *, quiet: bool = False) -> LiveCost:
-    """Push one random snippet to each of so many streams, `ticks` times."""
+    """Push one random snippet to each of `streams` streams, `ticks` times."""
     rng = np.random.default_rng(0)
     width = pool.contract.feature_dim
     # enough snippets that components open and close; drawn beforehand, not part of the time
@@ -87,7 +81,7 @@ def measure(pool: LivePool, streams: int, ticks: int, *, quiet: bool = False) ->
         first_p50_s=percentile(times[:tenth], 50),
         last_p50_s=percentile(times[-tenth:], 50),
         cpu_s=used / ticks,
-        share=p50 / float(pool.contract.timing.to_seconds(1)),
+        share=p50 / pool.contract.timing.snippet_s,
         state_bytes=(sizes[0], sizes[-1]),
         resident_bytes=(resident[0], resident[-1]),
     )
@@ -157,7 +151,7 @@ def main(
 ) -> None:
     """Measure what live operation costs per snippet, SNIPPETS in all for each number of streams.
 
-    Example: python -m studies.live_cost model.onnx --snippets 100000 --out cost.md
+    Example: python benchmarks/studies/live_cost.py model.onnx --snippets 100000 --out cost.md
     """
     rows = []
     for count in streams:

@@ -1,23 +1,25 @@
-"""Which precision? `python -m studies.precision_table ARTEFACT...` prints it.
+"""Which precision? `python benchmarks/studies/precision_table.py ARTEFACT...` prints it.
 
-What co2net-export proved of an artefact stands in its contract. Here they are timed in turns
-through the runtime, and all of it becomes one table: size, speed, differences, decisions, mAP.
+The artefacts are timed in turns through the runtime; the rest stands in their contracts, as
+co2net-export measured it. One table: size, speed, differences, decisions, mAP.
 """
 
+import dataclasses
 from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.latency import Lengths
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.latency.run import LatencyResults, Plan, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
-from co2net_benchmarks.runners.runners import EngineOptions
-from co2net_benchmarks.runners.targets import Target, parse_targets
+from co2net_benchmarks.runners.runner import Target
+from co2net_benchmarks.runners.targets import parse_targets
 from co2net_benchmarks.tables import Table, megabytes
-from co2net_export.parity.report import Proof
+from co2net_export.parity.report import ParityReport
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
@@ -53,7 +55,7 @@ def main(
 ) -> None:
     """Compare one checkpoint's ARTEFACTs ([NAME=]FILE.onnx); speeds are relative to the first.
 
-    Example: python -m studies.precision_table fp32=model.onnx int8=model.int8.onnx
+    Example: python benchmarks/studies/precision_table.py fp32=model.onnx int8=model.int8.onnx
     """
     targets = parse_targets(artefacts)
     contracts = [_contract(target) for target in targets]
@@ -82,7 +84,7 @@ def make_table(
             (
                 target.name,
                 contract.precision,
-                megabytes(target.model_bytes),
+                megabytes(target.path.stat().st_size),
                 *(_speed(timed, target, next(iter(contracts)), length) for length in lengths),
                 *_accuracy_cells(proofs[target]),
                 "none" if contract.parity["gate"] is None else "met",
@@ -129,12 +131,13 @@ def _contract(target: Target) -> Contract:
     return contract
 
 
-def _proof(contract: Contract, target: Target) -> Proof:
-    figures = {name: value for name, value in contract.parity.items() if name != "gate"}
-    return from_mapping(Proof, figures, f"{target.path}: parity")
+def _proof(contract: Contract, target: Target) -> ParityReport:
+    names = [field.name for field in dataclasses.fields(ParityReport)]
+    figures = {name: contract.parity.get(name) for name in names}
+    return from_mapping(ParityReport, figures, f"{target.path}: parity")
 
 
-def _accuracy_cells(proof: Proof) -> tuple[str, ...]:
+def _accuracy_cells(proof: ParityReport) -> tuple[str, ...]:
     tensors, decisions, accuracy = proof.tensors, proof.decisions, proof.accuracy
     cells = [f"{one.max_abs:.1e} / {one.mean_abs:.1e}" for one in (tensors.cas, tensors.attention)]
     if decisions is None:
@@ -149,7 +152,7 @@ def _accuracy_cells(proof: Proof) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _decision_notes(proofs: list[Proof]) -> list[str]:
+def _decision_notes(proofs: list[ParityReport]) -> list[str]:
     """Say what the decisions were taken on; they may differ, since files are exported apart."""
     judged = {
         (found.segments, found.videos) for found in (one.decisions for one in proofs) if found

@@ -1,4 +1,4 @@
-"""How fast is training? `python -m studies.training_speed` prints it as Markdown.
+"""How fast is training? `python benchmarks/studies/training_speed.py` prints it as Markdown.
 
 The parts of co2net.training.loop and the published loop, transcribed plainly, take turns in one
 process on the same random features, so that the ratio survives a noisy machine.
@@ -21,8 +21,8 @@ from co2net.data.dataset import open_dataset
 from co2net.data.layout import prepare_layout, write_features, write_layout_annotations
 from co2net.model import CO2Net
 from co2net.training.batches import BatchLoader
-from co2net.training.distributed import Group
-from co2net.training.train_step import Learner
+from co2net.training.distributed import ProcessGroup
+from co2net.training.train_step import Trainer
 from co2net.training.training_data import TrainingData
 from co2net_benchmarks.published.training import (
     PublishedSampler,
@@ -63,7 +63,7 @@ class TrainingSpeed:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: the defaults are THUMOS14's shape at T = 320, batch 10."""
+    """The shapes of the batch; the defaults are THUMOS14's at T = 320, batch 10."""
 
     snippets: int = 320
     rgb_dim: int = 1024
@@ -112,7 +112,7 @@ def ours(folder: Path, workload: Workload, config: TrainConfig) -> Iterator[Call
     write_random_dataset(folder, workload)
     data = TrainingData.of(open_dataset(folder), config)
     torch.manual_seed(config.seed)
-    learner = Learner(data.model_config(config), config, Group(torch.device("cpu")))
+    trainer = Trainer(data.model_config(config), config, ProcessGroup(torch.device("cpu")))
     loader = BatchLoader(data.sampler(config), data.names, data.labels, data.dataset.features)
     with loader as batches:
 
@@ -120,12 +120,13 @@ def ours(folder: Path, workload: Workload, config: TrainConfig) -> Iterator[Call
             clock = Clock()
             batch = next(batches)
             clock.lap("data")
-            learner.optimizer.zero_grad(set_to_none=True)
-            terms = learner.forward(batch.features, batch.labels, 0.0)
+            trainer.optimizer.zero_grad(set_to_none=True)
+            terms = trainer.forward(batch.features, batch.labels)
             clock.lap("forward")
-            learner.backward(terms["total"]).item()
+            norm = trainer.backward(terms["total"])
+            norm.item()
             clock.lap("backward")
-            learner.update()
+            trainer.update(norm, config.learning_rate)
             clock.lap("optimizer")
             return clock.laps
 
@@ -228,7 +229,7 @@ def speed_table(speed: TrainingSpeed, workload: Workload) -> Table:
 def main(rounds: int, iterations: int, snippets: int) -> None:
     """Time training against a plain transcription of the published loop, full size, on the CPU.
 
-    Example: python -m studies.training_speed --rounds 10
+    Example: python benchmarks/studies/training_speed.py --rounds 10
     """
     workload = Workload(snippets=snippets)
     click.echo(speed_table(measure(workload, rounds, iterations), workload).to_markdown())

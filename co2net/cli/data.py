@@ -122,7 +122,12 @@ def convert(
     if len(problems) == len(videos):
         raise InputError(f"{data}: no video's features can be used, nothing was written")
     write_layout_annotations(
-        folder, dataset.annotations, dataset.timing, dataset.rgb_dim, dataset.flow_dim
+        folder,
+        dataset.annotations,
+        dataset.timing,
+        dataset.rgb_dim,
+        dataset.flow_dim,
+        dataset.extraction,
     )
     note(f"{out}: wrote {len(videos) - len(problems)} of {len(videos)} videos", quiet=quiet)
     return EXIT_SOME_FAILED if problems else 0

@@ -29,6 +29,14 @@ _SOURCE_OPTIONS = (
         "DATA says, or half.",
     ),
     click.option(
+        "--key", metavar="NAME",
+        help="Array to take from .npz files. Default: the only one, or rgb and flow.",
+    ),
+    click.option(
+        "--average-crops", is_flag=True,
+        help="Average features (T, crops, D) over the crops.",
+    ),
+    click.option(
         "--classes", type=_PATH, metavar="FILE",
         help="Class names in index order, one a line. Default: as DATA says, or its labels sorted.",
     ),
@@ -38,7 +46,13 @@ _SOURCE_OPTIONS = (
     ),
     click.option(
         "--fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
-        help="Frame rate that the features were extracted at. Default: as DATA says, or 25.",
+        help="Frame rate that the features were extracted at, for all videos. Default: as DATA "
+        "says, for each video where it does, or 25.",
+    ),
+    click.option(
+        "--offset-frames", type=click.IntRange(min=0), metavar="FRAMES",
+        help="Frame at which the first snippet stands: for windows longer than the stride, half "
+        "the difference. Default: as DATA says, or 0.",
     ),
 )  # fmt: skip
 

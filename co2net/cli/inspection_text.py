@@ -1,5 +1,6 @@
 """A dataset's report as text."""
 
+import json
 from collections.abc import Sequence
 
 from co2net.data.inspection import Report
@@ -7,11 +8,12 @@ from co2net.data.inspection import Report
 
 def to_text(report: Report) -> str:
     """Return the report for a person to read, without a final newline."""
+    offset = f", the first at frame {report.offset_frames}" if report.offset_frames else ""
     lines = [
         report.path,
         f"  {sum(subset.videos for subset in report.subsets)} videos, "
         f"{len(report.classes)} classes, a snippet every {report.snippet_frames} frames at "
-        f"{report.fps:g} fps",
+        f"{report.fps:g} fps{offset}",
         "",
         *_table(
             ["subset", "use", "videos", "features", "instances", "snippets", "min", "median",
@@ -48,6 +50,8 @@ def to_text(report: Report) -> str:
                 text_columns=1,
             ),
         ]  # fmt: skip
+    if report.extraction is not None:
+        lines += ["", "extracted by:", f"  {json.dumps(report.extraction)}"]
     for title, found in (("warnings", report.warnings), ("problems", report.problems)):
         if found:
             lines += ["", f"{title}:", *(f"  {line}" for line in found)]

@@ -1,8 +1,10 @@
-"""co2net-train: a dataset -> checkpoints."""
+"""co2net-train: a dataset -> checkpoints.
 
-import json
+torch takes seconds to import: train_job does so, inside the command, so that --help answers at
+once and Ctrl-C while it loads ends in one line.
+"""
+
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,18 +12,9 @@ import click
 
 from co2net.cli.dataset_options import dataset_options as takes_dataset
 from co2net.config import PRESETS, Select, TrainConfig
-from co2net.data.dataset import Dataset, DatasetOptions, open_dataset
-from co2net.results import curves
-from co2net.results.summary import RunSummary, to_document, to_table
+from co2net.data.dataset import DatasetOptions
 from co2net.settings import apply_settings, dump_config, read_config
-from co2net.training.devices import describe, resolve
-from co2net.training.distributed import Group, process_group
-from co2net.training.loop import Outcome, train
-from co2net.training.progress import StatusLine
-from co2net.training.run_folder import RunFolder
-from co2net.training.training_data import TrainingData
 from co2net_runtime.cli import console
-from co2net_runtime.files.atomic import write_text
 
 EPILOG = """
 \b
@@ -31,7 +24,11 @@ Examples:
   co2net-train data/ --out runs/b --set iterations=1000 --set max_snippets=320
   co2net-train data/ --out runs/c --config runs/b/config.yaml --seeds 1,2,3
   co2net-train --preset activitynet1.2 --print-config
-  torchrun --nproc-per-node 4 -m co2net.training.loop data/ --out runs/d
+  torchrun --nproc-per-node 4 -m co2net.cli.train data/ --out runs/d
+
+\b
+Exit codes: 0 done; 2 wrong use, input that cannot be used, or a failed training
+(last.ckpt stays); 130 stopped by Ctrl-C or SIGTERM with last.ckpt written.
 """
 
 DEFAULT_PRESET = "thumos14"
@@ -45,7 +42,7 @@ def _seeds(_context: click.Context, _option: click.Parameter, text: str | None) 
     except ValueError as error:
         raise click.BadParameter("expected numbers separated by commas") from error
     if len(set(seeds)) < len(seeds):
-        raise click.BadParameter("a seed stands there twice")
+        raise click.BadParameter("a seed occurs twice")
     return seeds
 
 
@@ -71,7 +68,11 @@ def _seeds(_context: click.Context, _option: click.Parameter, text: str | None) 
     metavar="KEY=VALUE",
     help="Replace one setting; after --config. Repeatable. Groups: loss.topk_divisor=5.",
 )
-@click.option("--print-config", is_flag=True, help="Print the settings as YAML and stop.")
+@click.option(
+    "--print-config",
+    is_flag=True,
+    help="Print the settings as YAML, each with its meaning, and stop.",
+)
 @click.option(
     "--select",
     type=click.Choice(get_args(Select)),
@@ -90,6 +91,13 @@ def _seeds(_context: click.Context, _option: click.Parameter, text: str | None) 
     show_default=True,
     help="Where to train.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads per operation; sums round differently with another number.  "
+    "[default: torch's choice]",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in RUN where it stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN.")
 @click.option("--plot", is_flag=True, help="Draw RUN/curves.png at the end.")
@@ -107,6 +115,7 @@ def main(
     select: Select | None,
     seeds: list[int] | None,
     device: str,
+    threads: int | None,
     resume: bool,
     overwrite: bool,
     plot: bool,
@@ -117,12 +126,12 @@ def main(
     """Train CO2-Net on DATA, a folder of features and annotations, into RUN.
 
     RUN gets config.yaml, metrics.jsonl, environment.jsonl, TensorBoard events, last.ckpt and,
-    unless --select last, best.ckpt. Ctrl-C writes last.ckpt first; --resume goes on from it.
+    unless --select last, best.ckpt. Ctrl-C writes last.ckpt first; --resume continues from it.
+    A process that torchrun --max-restarts starts again continues by itself.
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    runs = _runs(out, seeds)
-    stored = next((run.config for run in runs if resume and run.config.is_file()), None)
+    stored = _stored_config(out, seeds) if resume else None
     if preset is not None or stored is None:
         config = PRESETS[preset or DEFAULT_PRESET]
     else:
@@ -135,70 +144,29 @@ def main(
         return 0
     if data is None or out is None:
         raise click.UsageError("give DATA and --out RUN")
-    if plot:
-        curves.require_matplotlib()
-    chosen = resolve(device)
-    dataset = open_dataset(data, dataset_options)
-    with process_group(chosen) as group:
-        line = StatusLine(quiet=quiet or not group.leads)
-        for warning in dataset.warnings:
-            line.note(f"warning: {warning}")
-        line.note(f"{dataset.describe()}; training on {describe(group.device)}")
-        summaries = []
-        for run, seed in zip(runs, seeds or [config.seed], strict=True):
-            # of several seeds, those that had not begun begin now
-            begun = resume and (seeds is None or run.config.is_file())
-            outcome = _train_one(
-                dataset, replace(config, seed=seed), run, group, line,
-                resume=begun, overwrite=overwrite,
-            )  # fmt: skip
-            if outcome.interrupted:
-                line.note(
-                    f"stopped at iteration {outcome.iteration}: {run.last} is written, "
-                    "continue with --resume"
-                )
-                return console.EXIT_INTERRUPTED
-            if outcome.iteration < config.iterations:
-                line.note(
-                    f"stopped early at iteration {outcome.iteration}: {config.patience} "
-                    "evaluations in a row without a better one"
-                )
-            if group.leads:
-                best = outcome.best.iteration if outcome.best else None
-                summaries.append(RunSummary.of(run, seed, config.select, best))
-                if plot:
-                    line.note(f"wrote {curves.draw_curves(run)}")
-        if group.leads:
-            document = json.dumps(to_document(summaries), indent=1)
-            write_text(out / "summary.json", document + "\n")
-            click.echo(document if as_json else to_table(summaries))
-    return 0
+    from co2net.cli.train_job import TrainJob
+
+    return TrainJob(
+        data=data,
+        dataset_options=dataset_options,
+        out=out,
+        config=config,
+        seeds=seeds,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        plot=plot,
+        as_json=as_json,
+        quiet=quiet,
+    ).run()
 
 
-def _train_one(
-    dataset: Dataset,
-    config: TrainConfig,
-    run: RunFolder,
-    group: Group,
-    line: StatusLine,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> Outcome:
-    data = TrainingData.of(dataset, config)
-    if group.leads:
-        run.create(resume=resume, overwrite=overwrite)
-    # the others look for last.ckpt only when the folder is ready
-    group.any(False)
-    return train(data, config, run, group, line)
-
-
-def _runs(out: Path | None, seeds: list[int] | None) -> list[RunFolder]:
+def _stored_config(out: Path | None, seeds: Sequence[int] | None) -> Path | None:
     if out is None:
-        return []
-    if seeds is None:
-        return [RunFolder(out)]
-    return [RunFolder(out / f"seed-{seed}") for seed in seeds]
+        return None
+    folders = [out] if seeds is None else [out / f"seed-{seed}" for seed in seeds]
+    return next((each for f in folders if (each := f / "config.yaml").is_file()), None)
 
 
 if __name__ == "__main__":

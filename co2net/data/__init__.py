@@ -2,10 +2,12 @@
 
 dataset, layout            a folder of features and annotations
 feature_store              features of a dataset, read when they are needed
-annotations, class_list    ActivityNet-style JSON and lists of classes
+annotations                ActivityNet-style JSON and lists of classes
 bundle, safe_pickle        the published bundle, read without executing its pickles
 video                      one video: features, labels, segments
-inspection                 what co2net-data inspect reports
+oddities                   warnings about a dataset
+streams                    channels of RGB and flow
+inspection                 the report of co2net-data inspect
 synthetic                  planted features
 synthetic_annotations      planted annotations
 """

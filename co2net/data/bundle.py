@@ -11,10 +11,13 @@ import numpy.typing as npt
 from co2net.data.safe_pickle import load_npy
 from co2net.data.video import Annotations, RawVideo, build_annotations, counted, to_segments
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import normalized, read_text
 
 FEATURES_SUFFIX = "-I3D-JOINTFeatures.npy"
 ANNOTATIONS_SUFFIX = "-Annotations"
 AMBIGUOUS_FILE = "Ambiguous_test.txt"
+
+_MAX_NAME = 1000
 
 
 def find_annotation_folder(path: str | os.PathLike[str]) -> Path:
@@ -28,9 +31,9 @@ def find_annotation_folder(path: str | os.PathLike[str]) -> Path:
     found = [f for f in sorted(folder.glob(f"*{ANNOTATIONS_SUFFIX}")) if f.is_dir()]
     if len(found) == 1:
         return found[0]
-    what = "no annotations" if not found else f"{len(found)} annotation folders"
+    number = f"{len(found)} annotation folders" if found else "no annotations"
     raise InputError(
-        f"{path}: {what} here: expected annotations.json or one folder NAME{ANNOTATIONS_SUFFIX} "
+        f"{path}: {number} here: expected annotations.json or one folder NAME{ANNOTATIONS_SUFFIX} "
         "with videoname.npy and its like, or name the annotations with --annotations"
     )
 
@@ -153,10 +156,13 @@ class _Folder:
 def _text(value: Any, where: str) -> str:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
+    # the same long text could be listed a million times, and would be copied as often
+    if isinstance(value, (bytes, str)) and len(value) > _MAX_NAME:
+        raise InputError(f"{where}: a name of {len(value)} characters")
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
+        value = value.decode("utf-8", errors="replace")
     if isinstance(value, str):
-        return str(value)
+        return normalized(value)
     raise InputError(f"{where}: expected text, found a {type(value).__name__}")
 
 
@@ -175,7 +181,7 @@ def _duration(value: Any, where: str) -> float | None:
         return None
     try:
         return float(np.asarray(value, dtype=np.float64).item())
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{where}: duration: expected seconds, found a {type(value).__name__}"
         ) from error
@@ -186,7 +192,7 @@ def _read_ambiguous(file: Path) -> dict[str, npt.NDArray[np.float64]]:
     if not file.is_file():
         return {}
     intervals: dict[str, list[list[str]]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines()):
+    for number, line in enumerate(read_text(file, "ambiguous intervals").splitlines()):
         fields = line.split()
         if not fields:
             continue

@@ -1,89 +1,85 @@
 """A dataset: annotations, the features of their videos, and how the two relate in time."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from co2net.data.annotations import (
-    ANNOTATIONS_FILE,
     Annotations,
     Video,
+    find_json,
     from_document,
     read_annotations,
+    read_class_list,
     read_document,
     train_test_subsets,
 )
 from co2net.data.bundle import bundle_annotation_folder, find_bundle, read_bundle_features
-from co2net.data.class_list import read_class_list
 from co2net.data.feature_store import (
-    Array,
     BundleStore,
     FeatureStore,
     Header,
     find_store,
-    stream_store,
 )
+from co2net.data.oddities import (
+    check_not_transposed,
+    frame_rates,
+    header_warnings,
+    unlearnable,
+)
+from co2net.data.streams import one_stream, stream_dims
 from co2net.data.video import counted
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import Features, check_features
+from co2net_runtime.features import Array, Features, check_features
 from co2net_runtime.files.records import from_mapping
+from co2net_runtime.files.text import read_json
 from co2net_runtime.options import SnippetTiming
 
 FEATURES_FOLDER = "features"
+EXTRACTION_FILE = "extraction.json"
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What a dataset does not say of itself, or says wrongly; None leaves it to the dataset.
+    """What a dataset does not say of itself, or says wrongly; None leaves it to the dataset."""
 
-    annotations: JSON file or annotation folder. rgb, flow: folders of the two streams. classes:
-    text file of class names, one a line. snippet_frames, fps: see SnippetTiming. rgb_dim: how many
-    channels are RGB where one file holds both streams, by default half. train_subset,
-    test_subset: names, by default those of `train_test_subsets`.
-    """
-
-    annotations: Path | None = None
-    rgb: Path | None = None
+    annotations: Path | None = None  # JSON file or annotation folder
+    rgb: Path | None = None  # folders of the two streams, both or neither
     flow: Path | None = None
-    classes: Path | None = None
-    snippet_frames: int | None = None
-    fps: float | None = None
-    rgb_dim: int | None = None
-    train_subset: str | None = None
+    classes: Path | None = None  # text file of class names, one a line
+    snippet_frames: int | None = None  # see SnippetTiming
+    fps: float | None = None  # of all videos; without it a video's own counts
+    offset_frames: int | None = None
+    rgb_dim: int | None = None  # channels that are RGB where a file holds both; by default half
+    key: str | None = None  # the array to take from .npz files
+    average_crops: bool = False  # of features (T, crops, D), take the mean over the crops
+    train_subset: str | None = None  # by default as `train_test_subsets` says
     test_subset: str | None = None
-
-
-@dataclass(frozen=True)
-class Streams:
-    """Channels of the two streams, as annotations.json states them under "streams"."""
-
-    rgb_dim: int
-    flow_dim: int
 
 
 @dataclass(frozen=True)
 class Dataset:
     """An open dataset.
 
-    path: what was opened. timing: of the features. rgb_dim, flow_dim: channels of the two
-    streams, RGB first; 0 if it was opened without features. warnings: what was odd in the
-    annotations and the features, one line each. store: where the features lie, None if it was
-    opened without. train, test: the subsets, None where nobody said which they are.
+    Example:
+        dataset = open_dataset("thumos14/")
+        for video in dataset.videos(dataset.train_subset):
+            features = dataset.load_features(video.name)  # (T, D) float32
     """
 
-    path: Path
+    path: Path  # as it was opened
     annotations: Annotations
-    timing: SnippetTiming
-    rgb_dim: int
+    timing: SnippetTiming  # of the features; a video's own fps counts before the one in it
+    rgb_dim: int  # channels of the streams, RGB first; 0 if opened without features
     flow_dim: int
-    warnings: tuple[str, ...]
-    store: FeatureStore | None
-    train: str | None
+    warnings: tuple[str, ...]  # what is odd about annotations and features, one line each
+    store: FeatureStore | None  # where the features lie; None if opened without
+    train: str | None  # the subsets; None where nobody said which they are
     test: str | None
+    extraction: Mapping[str, Any] | None = None  # extraction.json: what made the features
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,7 +114,7 @@ class Dataset:
         return self.store is not None and name in self.store
 
     def where(self, name: str) -> str:
-        """Return what errors call the features of a video: its file."""
+        """Return the name of a video's features in error texts: the file."""
         return self._store.where(name)
 
     def length(self, name: str) -> int:
@@ -191,104 +187,105 @@ def open_dataset(
 ) -> Dataset:
     """Open a dataset in any of the layouts users have (method, section 6).
 
-    path: a published bundle (the folder with NAME-I3D-JOINTFeatures.npy and NAME-Annotations, or
-    that file), or a folder of per-video .npy files with ActivityNet-style JSON in it or named by
-    the options: both streams in one file, or in folders rgb and flow.
-    features: False opens the annotations alone; `path` can then also be an annotation file or
-    folder. check: look at every feature file's shape now, rather than when it is used.
+    Args:
+        path: A published bundle (the folder with NAME-I3D-JOINTFeatures.npy and NAME-Annotations,
+            or that file), or a folder of per-video features with ActivityNet-style JSON in it or
+            named by the options; `pair_streams` says how the files are called.
+        options: Corrections to what the dataset says of itself.
+        features: False opens the annotations alone; `path` can then also be an annotation file or
+            folder.
+        check: Look at every feature file's shape now, rather than when it is used.
 
-    Raises InputError naming what is missing, damaged or inconsistent, with `check` also for a
-    video whose features have no snippets, integers, or another width than the others.
+    Returns:
+        The dataset; its features are read when they are asked for.
+
+    Raises:
+        InputError: Something is missing, damaged or inconsistent; with `check` also a video whose
+            features have no snippets, integers, or another width than the others.
     """
     root = Path(path)
     if not root.exists():
         raise InputError(f"{path}: no such file or folder")
     bundle = find_bundle(root)
     classes = None if options.classes is None else read_class_list(options.classes)
-    source = _annotation_source(root, bundle, options)
     document: Mapping[str, Any] = {}
-    if source.is_file():
-        document = read_document(source)
+    source, files = _annotation_source(root, bundle, options)
+    if files:
+        document = read_document(files)
         annotations = from_document(document, str(source), classes)
     else:
         annotations = read_annotations(source, classes)
-    timing = _timing(document, options, str(source))
+    timing = _timing(document, annotations, options, str(source))
+    annotations = frame_rates(annotations, timing, forced=options.fps is not None)
     train, test = train_test_subsets(annotations, options.train_subset, options.test_subset)
-    store, widths, warnings = None, (0, 0), list(annotations.warnings)
+    dataset = Dataset(root, annotations, timing, 0, 0, annotations.warnings, None, train, test)
     if features:
-        store = _open_store(root, bundle, options)
-        warnings += _missing(annotations, store, root)
-        widths = _stream_dims(annotations, store, document, options, str(source))
-    dataset = Dataset(root, annotations, timing, *widths, tuple(warnings), store, train, test)
-    if store is not None and check:
-        headers = {v.name: dataset.header(v.name) for v in annotations.videos if v.name in store}
-        warnings += header_warnings(dataset, headers)
-    return Dataset(root, annotations, timing, *widths, tuple(warnings), store, train, test)
+        dataset = _with_features(dataset, bundle, document, options, str(source))
+    warnings = unlearnable(annotations, train, dataset.store)
+    if features and check:
+        videos = [video.name for video in annotations.videos if dataset.has_features(video.name)]
+        headers = {name: dataset.header(name) for name in videos}
+        warnings += header_warnings(annotations, timing, headers)
+    return replace(dataset, warnings=(*dataset.warnings, *warnings))
 
 
-def header_warnings(dataset: Dataset, headers: Mapping[str, Header]) -> list[str]:
-    """Return what is odd about the shapes of the features, one line each.
-
-    Streams of different lengths, and features that cover far less or more than the annotated
-    duration; if most do, the timing is what is wrong.
-    """
-    cut = [name for name, header in headers.items() if header.cut]
-    ratios, far = {}, {}
-    for video in dataset.annotations.videos:
-        if video.name in headers and video.duration_s:
-            covered_s = float(dataset.timing.to_seconds(headers[video.name].length))
-            ratios[video.name] = covered_s / video.duration_s
-            rounding = 2 * dataset.timing.to_seconds(1) / video.duration_s
-            if abs(ratios[video.name] - 1) > 0.1 + rounding:
-                far[video.name] = ratios[video.name]
-    warnings = counted(cut, "RGB and flow differ by up to 2 snippets, the longer is cut")
-    if len(far) > len(ratios) / 2:
-        median = float(np.median(list(far.values())))
-        warnings.append(
-            f"the features of {len(far)} of {len(ratios)} videos cover {median:.2f} times the "
-            f"annotated duration: is a snippet every {dataset.timing.snippet_frames} frames at "
-            f"{dataset.timing.fps:g} fps right? See --stride and --fps"
-        )
-    else:
-        short = [name for name, ratio in far.items() if ratio < 1]
-        long = [name for name, ratio in far.items() if ratio > 1]
-        warnings += counted(short, "the features are far shorter than the annotated duration")
-        warnings += counted(long, "the features are far longer than the annotated duration")
-    return warnings
+def _with_features(
+    dataset: Dataset,
+    bundle: Path | None,
+    document: Mapping[str, Any],
+    options: DatasetOptions,
+    where: str,
+) -> Dataset:
+    store = _open_store(dataset.path, bundle, options)
+    warnings = [*dataset.warnings, *_missing(dataset.annotations, store, dataset.path)]
+    names = [video.name for video in dataset.annotations.videos if video.name in store]
+    check_not_transposed(store, names, dataset.path)
+    streams = stream_dims(store, names, document, options.rgb_dim, where)
+    if document.get("streams") is None and options.rgb_dim is None:
+        warnings += one_stream(streams)
+    return replace(
+        dataset,
+        store=store,
+        rgb_dim=streams.rgb_dim,
+        flow_dim=streams.flow_dim,
+        warnings=tuple(warnings),
+        extraction=_read_extraction(dataset.path, store, options),
+    )
 
 
-def _annotation_source(root: Path, bundle: Path | None, options: DatasetOptions) -> Path:
-    """Return the JSON file or the folder that the annotations are read from."""
+def _annotation_source(
+    root: Path, bundle: Path | None, options: DatasetOptions
+) -> tuple[Path, list[Path]]:
+    """Return where the annotations are, and their JSON files; none for a bundle's folder."""
     if options.annotations is not None:
-        given = options.annotations
-        if not given.exists():
-            raise InputError(f"{given}: no such file or folder")
-        inside = given / ANNOTATIONS_FILE
-        return inside if inside.is_file() else given
-    if bundle is not None:
-        return bundle_annotation_folder(bundle)
-    if root.is_file() or (root / "videoname.npy").is_file():
-        return root
-    if (root / ANNOTATIONS_FILE).is_file():
-        return root / ANNOTATIONS_FILE
-    found = sorted([*root.glob("*.json"), *root.glob("annotations/*.json")])
-    if len(found) > 1:
-        raise InputError(
-            f"{root}: several JSON files ({', '.join(file.name for file in found[:5])}): say with "
-            "--annotations which holds the annotations"
-        )
-    return found[0] if found else root
+        source = options.annotations
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+    elif bundle is not None:
+        return bundle_annotation_folder(bundle), []
+    else:
+        source = root
+    files = find_json(source) if source.is_dir() else [source]
+    return (files[0] if len(files) == 1 else source), files
 
 
-def _timing(document: Mapping[str, Any], options: DatasetOptions, where: str) -> SnippetTiming:
+def _timing(
+    document: Mapping[str, Any], annotations: Annotations, options: DatasetOptions, where: str
+) -> SnippetTiming:
+    """Return the timing: as the options say, the document, or most of the videos' own fps."""
     stated = SnippetTiming()
+    rates = Counter(video.fps for video in annotations.videos if video.fps is not None)
     if "timing" in document:
         stated = from_mapping(SnippetTiming, document["timing"], f"{where}: timing")
+    elif rates:
+        stated = replace(stated, fps=rates.most_common(1)[0][0])
+    given = {
+        name: value
+        for name in SnippetTiming.__dataclass_fields__
+        if (value := getattr(options, name)) is not None
+    }
     try:
-        return SnippetTiming(
-            stated.snippet_frames if options.snippet_frames is None else options.snippet_frames,
-            stated.fps if options.fps is None else options.fps,
-        )
+        return replace(stated, **given)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -296,13 +293,18 @@ def _timing(document: Mapping[str, Any], options: DatasetOptions, where: str) ->
 def _open_store(root: Path, bundle: Path | None, options: DatasetOptions) -> FeatureStore:
     if (options.rgb is None) != (options.flow is None):
         raise InputError("give both --rgb and --flow, or neither")
-    if options.rgb is not None and options.flow is not None:
-        return stream_store(options.rgb, options.flow)
-    if bundle is not None:
+    if options.rgb is None and bundle is not None:
         return BundleStore(bundle, read_bundle_features(bundle))
-    if root.is_file():
+    if options.rgb is None and root.is_file():
         raise InputError(f"{root}: a file, expected the folder of the features")
-    return find_store(root / FEATURES_FOLDER if (root / FEATURES_FOLDER).is_dir() else root)
+    folder = root / FEATURES_FOLDER if (root / FEATURES_FOLDER).is_dir() else root
+    return find_store(
+        folder,
+        options.rgb,
+        options.flow,
+        key=options.key,
+        average_crops=options.average_crops,
+    )
 
 
 def _missing(annotations: Annotations, store: FeatureStore, root: Path) -> list[str]:
@@ -315,40 +317,15 @@ def _missing(annotations: Annotations, store: FeatureStore, root: Path) -> list[
     return counted(missing, "annotated but without features, left out")
 
 
-def _stream_dims(
-    annotations: Annotations,
-    store: FeatureStore,
-    document: Mapping[str, Any],
-    options: DatasetOptions,
-    where: str,
-) -> tuple[int, int]:
-    """Return the channels of RGB and flow: as the annotations state, else as in the first video.
-
-    `options.rgb_dim` splits what one file holds.
-    """
-    if "streams" in document:
-        stated = from_mapping(Streams, document["streams"], f"{where}: streams")
-        widths: tuple[int, ...] = (stated.rgb_dim, stated.flow_dim)
-    else:
-        names = [video.name for video in annotations.videos if video.name in store]
-        widths = _first_header(store, names).widths
-    if len(widths) == 2 and options.rgb_dim is None:
-        return widths[0], widths[1]
-    total = sum(widths)
-    if options.rgb_dim is None and total % 2:
-        raise InputError(f"{total} channels a snippet do not halve: say --rgb-dim")
-    rgb_dim = total // 2 if options.rgb_dim is None else options.rgb_dim
-    if not 0 < rgb_dim < total:
-        raise InputError(f"--rgb-dim {rgb_dim}: the features have {total} channels in all")
-    return rgb_dim, total - rgb_dim
-
-
-def _first_header(store: FeatureStore, names: Sequence[str]) -> Header:
-    """Return the first header that can be read; the error of the first file if none can."""
-    errors = []
-    for name in names:
-        try:
-            return store.header(name)
-        except InputError as error:
-            errors.append(error)
-    raise errors[0]
+def _read_extraction(
+    root: Path, store: FeatureStore, options: DatasetOptions
+) -> Mapping[str, Any] | None:
+    """Read extraction.json beside the features, None if there is none."""
+    folders = (options.rgb, getattr(store, "folder", None), root)
+    for folder in folders:
+        if folder is not None and (folder / EXTRACTION_FILE).is_file():
+            content = read_json(folder / EXTRACTION_FILE, "extraction record")
+            if not isinstance(content, dict):
+                raise InputError(f"{folder / EXTRACTION_FILE}: expected a JSON object")
+            return content
+    return None

@@ -1,20 +1,16 @@
 """Where the features of a dataset lie, and how those of one video are read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import SUFFIXES, check_rows, open_array
-
-Array = npt.NDArray[Any]
-
-# extractors differ by a snippet or two in how they treat a video's end
-MAX_STREAM_DIFFERENCE = 2
+from co2net_runtime.feature_files import find_feature_files, pair_streams
+from co2net_runtime.features import Array, FeatureFile, as_rows, check_rows, common_length
+from co2net_runtime.files.text import normalized
 
 # ActivityNet's files have this prefix, its annotations do not
 FILE_PREFIX = "v_"
@@ -22,15 +18,11 @@ FILE_PREFIX = "v_"
 
 @dataclass(frozen=True)
 class Header:
-    """The shape of one video's features.
+    """The shape of one video's features."""
 
-    length: snippets T. widths: (D,), or the channels of RGB and of flow where they are kept
-    apart. cut: snippets by which the longer of the two streams exceeds T.
-    """
-
-    length: int
-    widths: tuple[int, ...]
-    cut: int = 0
+    length: int  # snippets T
+    widths: tuple[int, ...]  # (D,), or the channels of RGB and of flow where they are kept apart
+    cut: int = 0  # snippets by which the longer of the two streams exceeds T
 
 
 class FeatureStore(Protocol):
@@ -41,7 +33,7 @@ class FeatureStore(Protocol):
         ...
 
     def where(self, name: str) -> str:
-        """Return what errors call the features of this video."""
+        """Return the name of the features of this video in error texts."""
         ...
 
     def header(self, name: str) -> Header:
@@ -82,122 +74,84 @@ class BundleStore:
         """Return the array as the bundle holds it."""
         if name not in self.arrays:
             raise InputError(f"{self.where(name)}: no features")
-        rows = self.arrays[name]
+        rows = as_rows(self.arrays[name], self.where(name))
         check_rows(rows, self.where(name))
         return rows
 
 
 @dataclass(frozen=True)
 class FileStore:
-    """One file per video; `paths` gives them by stem, which is the video's name."""
+    """The feature files of each video, by its name."""
 
     folder: Path
-    paths: Mapping[str, Path]
+    files: Mapping[str, FeatureFile]
 
     def __contains__(self, name: str) -> bool:
-        return self._path(name) is not None
+        return self._file(name) is not None
 
     def where(self, name: str) -> str:
-        """Return the file's path."""
-        return str(self._path(name) or f"{self.folder}: {name}")
+        """Return the path of the file or of both."""
+        file = self._file(name)
+        return f"{self.folder}: {name}" if file is None else file.where
 
     def header(self, name: str) -> Header:
-        """Return the shape."""
-        length, width = self.read(name).shape
-        return Header(length, (width,))
+        """Return the shape; an error if RGB and flow differ by too many snippets."""
+        streams = self._open(name)
+        lengths = [len(rows) for rows in streams]
+        length = common_length(lengths[0], lengths[-1], self.where(name))
+        return Header(length, tuple(rows.shape[1] for rows in streams), max(lengths) - length)
 
     def read(self, name: str) -> Array:
-        """Return the array, memory-mapped where the file is .npy."""
-        path = self._path(name)
-        if path is None:
+        """Return the one array, memory-mapped where the file is .npy, or the streams joined."""
+        streams = self._open(name)
+        if len(streams) == 1:
+            return streams[0]
+        length = common_length(len(streams[0]), len(streams[1]), self.where(name))
+        return np.concatenate([rows[:length] for rows in streams], axis=1)
+
+    def _open(self, name: str) -> tuple[Array, ...]:
+        file = self._file(name)
+        if file is None:
             raise InputError(f"{self.where(name)}: no features")
-        rows = open_array(path)
-        check_rows(rows, str(path))
-        return rows
+        return file.streams()
 
-    def _path(self, name: str) -> Path | None:
-        for stem in (name, FILE_PREFIX + name, name.removeprefix(FILE_PREFIX)):
-            if stem in self.paths:
-                return self.paths[stem]
-        return None
+    def _file(self, name: str) -> FeatureFile | None:
+        return next((self.files[alias] for alias in aliases(name) if alias in self.files), None)
 
 
-@dataclass(frozen=True)
-class StreamStore:
-    """RGB features in one set of files, flow in another; the longer stream is cut at its end."""
-
-    rgb: FileStore
-    flow: FileStore
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.rgb and name in self.flow
-
-    def where(self, name: str) -> str:
-        """Return both files' paths."""
-        return f"{self.rgb.where(name)} with {self.flow.where(name)}"
-
-    def header(self, name: str) -> Header:
-        """Return the shapes; an error if the streams differ by more than 2 snippets."""
-        streams = (self.rgb.header(name), self.flow.header(name))
-        lengths = [stream.length for stream in streams]
-        cut = max(lengths) - min(lengths)
-        if cut > MAX_STREAM_DIFFERENCE:
-            raise InputError(
-                f"{self.where(name)}: {lengths[0]} snippets of RGB but {lengths[1]} of flow: "
-                "extract both with the same stride"
-            )
-        return Header(min(lengths), (*streams[0].widths, *streams[1].widths), cut)
-
-    def read(self, name: str) -> Array:
-        """Return the streams joined in memory."""
-        length = self.header(name).length
-        return np.concatenate([self.rgb.read(name)[:length], self.flow.read(name)[:length]], axis=1)
+def aliases(name: str) -> tuple[str, ...]:
+    """Return the names by which a video may be known: with and without ActivityNet's v_."""
+    return name, name.removeprefix(FILE_PREFIX), FILE_PREFIX + name
 
 
-def find_store(folder: Path) -> FileStore | StreamStore:
-    """Find the feature files below a folder, at any depth.
+def find_store(
+    folder: Path,
+    rgb: Path | None = None,
+    flow: Path | None = None,
+    *,
+    key: str | None = None,
+    average_crops: bool = False,
+) -> FileStore:
+    """Find the feature files of a dataset.
 
-    Files in folders called rgb and flow are the two streams of a video; without such folders
-    every file holds both.
+    Args:
+        folder: Searched at any depth, as `pair_streams` says.
+        rgb: With `flow`, the folder of RGB features, searched at any depth instead of `folder`.
+        flow: The folder of flow features.
+        key: See FeatureFile.
+        average_crops: See FeatureFile.
 
-    Raises InputError if there are no files, a video's name occurs twice, or one of rgb and flow is
-    missing.
+    Raises:
+        InputError: There are no files, a video's name occurs twice, or one stream is missing.
     """
-    files = _feature_files(folder)
-    rgb, flow = ([p for p in files if p.parent.name.casefold() == s] for s in ("rgb", "flow"))
-    if not rgb and not flow:
-        return _file_store(folder, files)
-    if not rgb or not flow:
-        raise InputError(
-            f"{folder}: found a folder of {'rgb' if rgb else 'flow'} features but none of "
-            f"{'flow' if rgb else 'rgb'}: CO2-Net needs both streams"
-        )
-    return StreamStore(_file_store(folder, rgb), _file_store(folder, flow))
-
-
-def stream_store(rgb: Path, flow: Path) -> StreamStore:
-    """Return the store of two given folders, each searched at any depth.
-
-    Raises InputError if one has no files or a video's name occurs twice in it.
-    """
-    return StreamStore(
-        _file_store(rgb, _feature_files(rgb)), _file_store(flow, _feature_files(flow))
+    if rgb is None or flow is None:
+        files = pair_streams(folder)
+    else:
+        files = find_feature_files([rgb], flow)
+    return FileStore(
+        folder,
+        {
+            normalized(file.video): replace(file, key=key, average_crops=average_crops)
+            for file in files
+        },
     )
-
-
-def _feature_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    if not files:
-        raise InputError(f"{folder}: no {' or '.join(SUFFIXES)} file in this folder")
-    return files
-
-
-def _file_store(folder: Path, files: list[Path]) -> FileStore:
-    paths: dict[str, Path] = {}
-    for path in files:
-        if path.stem in paths:
-            raise InputError(f"{path}: its video has the same name as {paths[path.stem]}")
-        paths[path.stem] = path
-    return FileStore(folder, paths)

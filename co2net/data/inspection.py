@@ -1,15 +1,16 @@
-"""What is in a dataset, and what is odd about it."""
+"""A dataset looked through: how much of everything, and what is odd about it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from co2net.data.dataset import Dataset, header_warnings
+from co2net.data.dataset import Dataset
 from co2net.data.feature_store import Header
+from co2net.data.oddities import header_warnings
 from co2net.data.video import Video
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import check_features
@@ -23,14 +24,14 @@ Progress = Callable[[Iterable[Video]], AbstractContextManager[Iterable[Video]]]
 
 @dataclass(frozen=True)
 class SubsetReport:
-    """One subset. videos: annotated. The snippet counts and hours are of those with features."""
+    """One subset."""
 
     name: str
-    role: str
-    videos: int
+    role: str  # "train", "test", "train and test", ""
+    videos: int  # annotated
     with_features: int
     instances: int
-    snippets: int
+    snippets: int  # from here on: of the videos with features
     snippets_min: int
     snippets_median: float
     snippets_max: int
@@ -62,25 +63,22 @@ class StreamReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found.
-
-    dtypes: number of videos per feature dtype. values_read: number of videos whose values were
-    looked at, not only their shapes. warnings: what is odd but usable. problems: feature files
-    that cannot be used, one line each.
-    """
+    """What a dataset holds."""
 
     path: str
     snippet_frames: int
     fps: float
+    offset_frames: int
     rgb_dim: int
     flow_dim: int
     subsets: tuple[SubsetReport, ...]
     classes: tuple[ClassReport, ...]
-    dtypes: dict[str, int]
-    values_read: int
+    dtypes: dict[str, int]  # videos per feature dtype
+    values_read: int  # videos whose values were looked at, not only their shapes
     streams: tuple[StreamReport, ...]
-    warnings: tuple[str, ...]
-    problems: tuple[str, ...]
+    extraction: Mapping[str, Any] | None  # what made the features, from extraction.json
+    warnings: tuple[str, ...]  # odd but usable, one line each
+    problems: tuple[str, ...]  # feature files that cannot be used, one line each
 
 
 def inspect(dataset: Dataset, *, deep: bool, progress: Progress) -> Report:
@@ -105,10 +103,12 @@ def inspect(dataset: Dataset, *, deep: bool, progress: Progress) -> Report:
                     values.add(check_features(rows, dataset.where(video.name)))
             except InputError as error:
                 problems.append(str(error))
+    odd = header_warnings(dataset.annotations, dataset.timing, headers)
     return Report(
         path=str(dataset.path),
         snippet_frames=dataset.timing.snippet_frames,
         fps=dataset.timing.fps,
+        offset_frames=dataset.timing.offset_frames,
         rgb_dim=dataset.rgb_dim,
         flow_dim=dataset.flow_dim,
         subsets=tuple(_subset(dataset, name, headers) for name in dataset.annotations.subsets),
@@ -116,7 +116,8 @@ def inspect(dataset: Dataset, *, deep: bool, progress: Progress) -> Report:
         dtypes=dict(sorted(dtypes.items())),
         values_read=values.videos,
         streams=values.report(),
-        warnings=(*dataset.warnings, *header_warnings(dataset, headers)),
+        extraction=dataset.extraction,
+        warnings=(*dataset.warnings, *odd),
         problems=tuple(problems),
     )
 
@@ -171,7 +172,7 @@ def _subset(dataset: Dataset, name: str, headers: dict[str, Header]) -> SubsetRe
         snippets_min=min(lengths, default=0),
         snippets_median=float(np.median(lengths)) if lengths else 0.0,
         snippets_max=max(lengths, default=0),
-        hours=float(dataset.timing.to_seconds(sum(lengths))) / 3600,
+        hours=sum(lengths) * dataset.timing.snippet_s / 3600,
     )
 
 

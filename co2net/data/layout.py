@@ -6,17 +6,23 @@ the timing and the widths of the streams.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from co2net.data.annotations import ANNOTATIONS_FILE, Annotations, to_document
-from co2net.data.dataset import FEATURES_FOLDER, Streams
-from co2net.data.feature_store import Array
+from co2net.data.dataset import EXTRACTION_FILE, FEATURES_FOLDER
+from co2net.data.streams import Streams
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import check_features
-from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
+from co2net_runtime.features import Array, check_features
+from co2net_runtime.files.atomic import (
+    atomic_path,
+    output_folder,
+    sweep_temporaries,
+    write_text,
+)
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.options import SnippetTiming
 
@@ -32,10 +38,15 @@ def prepare_layout(folder: str | os.PathLike[str], *, overwrite: bool = False) -
     Raises InputError if it holds files already or cannot be written.
     """
     target = Path(folder)
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    for folder_of_ours in (target, target / FEATURES_FOLDER):
+        sweep_temporaries(folder_of_ours)
+    # a folder "features" of a run that was killed before it wrote one file is as good as none
+    holds = (path for path in target.rglob("*") if not path.is_dir())
+    if any(holds) and not overwrite:
         raise InputError(f"{target}: the folder is not empty: choose another or pass --overwrite")
-    output_folder(target / FEATURES_FOLDER)
+    features = output_folder(target / FEATURES_FOLDER)
     (target / ANNOTATIONS_FILE).unlink(missing_ok=True)
+    (features / EXTRACTION_FILE).unlink(missing_ok=True)
     return target
 
 
@@ -57,12 +68,22 @@ def write_features(folder: Path, name: str, rows: Array, dtype: FeatureDtype) ->
 
 
 def write_layout_annotations(
-    folder: Path, annotations: Annotations, timing: SnippetTiming, rgb_dim: int, flow_dim: int
+    folder: Path,
+    annotations: Annotations,
+    timing: SnippetTiming,
+    rgb_dim: int,
+    flow_dim: int,
+    extraction: Mapping[str, Any] | None = None,
 ) -> None:
     """Write annotations.json, last of all: with it the folder becomes a dataset.
 
+    extraction: what made the features, written beside them as extraction.json.
+
     Raises InputError if the folder cannot be written.
     """
+    if extraction is not None:
+        text = json.dumps(extraction, indent=1) + "\n"
+        write_text(folder / FEATURES_FOLDER / EXTRACTION_FILE, text)
     document = {
         **to_document(annotations),
         "timing": to_mapping(timing),

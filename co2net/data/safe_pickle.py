@@ -1,4 +1,4 @@
-"""Pickled .npy object arrays, read without executing anything that the file names.
+"""Pickled numpy arrays (in .npy files and checkpoints), read without executing what they name.
 
 The unpickler admits numpy arrays and scalars and plain values (numbers, text, bytes, None, lists,
 tuples, dicts). Arrays are rebuilt here from their pickled parts: not even numpy's own unpickling
@@ -7,17 +7,22 @@ sees the file, since a crafted dtype makes that read arbitrary memory.
 
 import os
 import pickle
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.npy import map_npy, plain_dtype, read_header
 
 _DTYPE_KINDS = "biufcSUO"
+
+# longest axis of an array without values, or with values of 0 bytes
+_MAX_EMPTY = 1 << 16
 
 
 def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
@@ -30,33 +35,57 @@ def load_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """
     try:
         with Path(path).open("rb") as file:
-            dtype = _npy_dtype(file, path)
-            if dtype.hasobject:
-                return _object_array(file, path)
-            file.seek(0)
-            array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-            return array
+            if not read_header(file, str(path)).dtype.hasobject:
+                return np.array(map_npy(path))
+            return _object_array(file, path)
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: damaged or truncated, or not a .npy file") from error
 
 
-def _npy_dtype(file: BinaryIO, path: str | os.PathLike[str]) -> np.dtype[Any]:
-    version = np.lib.format.read_magic(file)
-    with warnings.catch_warnings():
-        # numpy warns of headers that Python 2 wrote; it reads them all the same
-        warnings.simplefilter("ignore", UserWarning)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)[2]
-        if version == (2, 0):
-            return np.lib.format.read_array_header_2_0(file)[2]
-    raise InputError(f"{path}: .npy format version {version} is not supported")
+class _Bounded:
+    """A file that is never asked for more bytes than it holds: they would be allocated first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        position = file.tell()
+        self._size = file.seek(0, os.SEEK_END)
+        file.seek(position)
+        self.readline = file.readline
+
+    @property
+    def left(self) -> int:
+        """The bytes not read yet."""
+        return self._size - self._file.tell()
+
+    def read(self, count: int = -1) -> bytes:
+        """Read bytes; EOFError if there are fewer."""
+        if count > self.left:
+            raise EOFError(f"{count} bytes announced, {self.left} follow")
+        return self._file.read(count)
 
 
 def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    array = load_pickle(file, path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
+    return array
+
+
+def load_pickle(file: BinaryIO, path: str | os.PathLike[str]) -> Any:
+    """Return the pickled object that begins at the file's position.
+
+    Args:
+        file: An open file.
+        path: Its name, for error texts.
+
+    Raises:
+        InputError: It is damaged, or asks for anything but numpy arrays and plain values.
+    """
     try:
-        array = _resolve(_Unpickler(file, encoding="latin1").load(), {})
+        bounded = _Bounded(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in text that Python 2 wrote
+            return _resolve(_Unpickler(bounded, bounded.left).load(), {})
     except _RefusedError as error:
         raise InputError(
             f"{path}: refused: its pickle asks for {error}, and only numpy arrays and plain "
@@ -73,23 +102,59 @@ def _object_array(file: BinaryIO, path: str | os.PathLike[str]) -> npt.NDArray[A
         OverflowError,
         MemoryError,
         RecursionError,
+        struct.error,
     ) as error:
         raise InputError(f"{path}: its pickled content is damaged or truncated") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: expected a numpy array, found a {type(array).__name__}")
-    return array
 
 
 class _RefusedError(Exception):
     """The pickle names an object outside the admitted ones."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler in Python; the one in C makes its memo as long as a file says."""
+
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: _Bounded, size: int) -> None:
+        super().__init__(file, encoding="latin1")
+        # a pickle can have the same bytes copied again and again; an honest one copies each once
+        self._copies_left = size
+
+    def _copied(self, size: int) -> None:
+        self._copies_left -= size
+        if self._copies_left < 0:
+            raise pickle.UnpicklingError("copies more than the file holds")
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        # how protocol 2 spells the bytes of Python 3
+        if encoding != "latin1":
+            raise _RefusedError(f"_codecs.encode to {encoding}")
+        self._copied(len(text))
+        return text.encode("latin1")
+
+    def _scalar(self, dtype: Any, data: Any) -> Any:
+        self._copied(len(data))
+        return _build(data, dtype, (1,), "C")[0]
+
+    def _load_bytearray(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
+
     def find_class(self, module: str, name: str) -> Any:
         # numpy 2 renamed numpy.core to numpy._core; either may have written the file
-        known = _ADMITTED.get((module.replace("numpy._core.", "numpy.core."), name))
+        place = (module.replace("numpy._core.", "numpy.core."), name)
+        if place == ("_codecs", "encode"):
+            return self._encode
+        if place == ("numpy.core.multiarray", "scalar"):
+            return self._scalar
+        known = _ADMITTED.get(place)
         if known is None:
-            raise _RefusedError(f"{module}.{name}")
+            raise _RefusedError(ascii(f"{module}.{name}")[1:-1][:100])
         return known
 
 
@@ -97,7 +162,10 @@ class _Dtype:
     """Stands for a pickled dtype of plain numbers, bytes, text or objects."""
 
     def __init__(self, code: Any, *_flags: Any) -> None:
-        dtype = np.dtype(_text(code))
+        try:
+            dtype = plain_dtype(_text(code))
+        except ValueError as error:
+            raise _RefusedError(str(error)) from error
         if dtype.kind not in _DTYPE_KINDS or dtype.hasobject != (dtype.kind == "O"):
             raise _RefusedError(f"the dtype {dtype}")
         self.dtype: np.dtype[Any] = dtype
@@ -131,7 +199,10 @@ def _build(data: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> npt.NDA
         array = np.empty(len(data), dtype=object)
         for index, item in enumerate(data):
             array[index] = item
-    elif dtype.dtype.itemsize == 0:
+    elif dtype.dtype.itemsize == 0 or 0 in shape:
+        # of nothing, however large it says it is
+        if max(shape, default=0) > _MAX_EMPTY:
+            raise ValueError(f"an array of shape {shape} of nothing")
         array = np.zeros(shape, dtype.dtype)
     else:
         raw = data.encode("latin1") if isinstance(data, str) else data
@@ -147,17 +218,6 @@ def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> n
     return _build(data, dtype, shape, order)
 
 
-def _scalar(dtype: Any, data: Any) -> Any:
-    return _build(data, dtype, (1,), "C")[0]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    # how protocol 2 spells the bytes of Python 3
-    if encoding != "latin1":
-        raise _RefusedError(f"_codecs.encode to {encoding}")
-    return text.encode("latin1")
-
-
 def _empty_bytes() -> bytes:
     return b""
 
@@ -170,9 +230,7 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any] | str] = {
     ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _empty_bytes,
     ("builtins", "bytes"): _empty_bytes,
 }

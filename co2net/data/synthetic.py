@@ -1,4 +1,4 @@
-"""Planted two-stream features: what CO2-Net must tell apart, without any video.
+"""Planted two-stream features that pose CO2-Net's problem without any video.
 
 Every class has an appearance (RGB) and a motion (flow). In an action both show. Outside, the
 time is divided into stretches in which at most one of them does: the scene of an action without
@@ -28,31 +28,23 @@ _CLASS, _GROUP, _VIDEO, _CAMERA = range(4)
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """How the features are planted, and how hard they are; the defaults resemble real ones.
+    """How the features are planted and how hard they are; the defaults resemble real ones.
 
     Under the THUMOS14 annotations, the full-size model scores about 46 average mAP (.1-.7) after
     300 iterations (T 100, batch 10); the published one scores 44.6 on real features.
-
-    seed: of everything. rgb_dim, flow_dim: channels of the streams. timing: of the snippets.
-    evidence: strength of appearance and motion relative to the noise. similarity: share that a
-    class's prototypes have in common with the other classes of its group. visibility: least
-    strength with which an action shows in a stream, of 1. boundary_error_s: standard deviation of
-    the annotated boundaries from the true ones. scene, motion: shares of the time outside actions
-    in which only the appearance, only the motion of an action shows. noise: standard deviation of
-    the noise per channel.
     """
 
-    seed: int = 0
-    rgb_dim: int = 1024
+    seed: int = 0  # of everything
+    rgb_dim: int = 1024  # channels of the streams
     flow_dim: int = 1024
     timing: SnippetTiming = SnippetTiming()
-    evidence: float = 1.0
-    similarity: float = 0.5
-    visibility: float = 0.1
-    boundary_error_s: float = 0.4
-    scene: float = 0.4
-    motion: float = 0.25
-    noise: float = 0.3
+    evidence: float = 1.0  # strength of appearance and motion relative to the noise
+    similarity: float = 0.5  # share of a prototype that is common to the classes of its group
+    visibility: float = 0.1  # least strength with which an action shows in a stream, of 1
+    boundary_error_s: float = 0.4  # standard deviation of annotated boundaries from the true ones
+    scene: float = 0.4  # share of the time outside actions that shows only an action's appearance
+    motion: float = 0.25  # the same for only its motion
+    noise: float = 0.3  # standard deviation of the noise per channel
 
     def __post_init__(self) -> None:
         if self.rgb_dim < 1 or self.flow_dim < 1:

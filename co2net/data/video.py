@@ -1,14 +1,16 @@
-"""Annotated videos: who does what when, checked and with classes as indices."""
+"""Annotated videos, checked, with classes as indices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import nearest
+
+Item = TypeVar("Item")
 
 # (train, test) of the datasets in use; the first pair of which both exist is the default
 _CONVENTIONS = (
@@ -23,30 +25,25 @@ _CONVENTIONS = (
 
 @dataclass(frozen=True)
 class Video:
-    """One annotated video.
-
-    subset: as the dataset spells it. duration_s: None where the dataset does not say. labels:
-    video-level class indices, ascending; what weak supervision learns from. segments (N, 2)
-    float64: start and end in seconds. segment_labels (N,) int64: their class indices. ambiguous
-    (M, 2) float64: intervals in seconds that count neither for nor against a detection.
-    """
+    """One annotated video."""
 
     name: str
-    subset: str
-    duration_s: float | None
-    labels: tuple[int, ...]
-    segments: npt.NDArray[np.float64]
-    segment_labels: npt.NDArray[np.int64]
-    ambiguous: npt.NDArray[np.float64]
+    subset: str  # as the dataset spells it
+    duration_s: float | None  # None where the dataset does not say
+    labels: tuple[int, ...]  # video-level class indices, ascending: what weak supervision learns
+    segments: npt.NDArray[np.float64]  # (N, 2): start and end in seconds
+    segment_labels: npt.NDArray[np.int64]  # (N,): their class indices
+    ambiguous: npt.NDArray[np.float64]  # (M, 2): intervals in seconds that count neither way
+    fps: float | None = None  # its own frame rate, where the dataset states it
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Videos in dataset order, the class names in index order, and what was odd, one line each."""
+    """The annotations of a dataset."""
 
-    classes: tuple[str, ...]
-    videos: tuple[Video, ...]
-    warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...]  # names in index order
+    videos: tuple[Video, ...]  # in dataset order
+    warnings: tuple[str, ...] = ()  # oddities, one line each
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -102,18 +99,15 @@ def train_test_subsets(
 
 @dataclass(frozen=True)
 class RawVideo:
-    """One video as a file states it: classes by name, nothing compared yet.
-
-    video_labels: None where the file has no video-level labels of its own. The other fields are
-    those of Video.
-    """
+    """One video as a file states it: classes by name, nothing compared yet; else as Video."""
 
     subset: str
     duration_s: float | None
-    video_labels: tuple[str, ...] | None
+    video_labels: tuple[str, ...] | None  # None where the file has none of its own
     segments: npt.NDArray[np.float64]
     segment_labels: tuple[str, ...]
     ambiguous: npt.NDArray[np.float64]
+    fps: float | None = None
 
     @property
     def all_labels(self) -> set[str]:
@@ -122,22 +116,14 @@ class RawVideo:
 
 
 def to_segments(pairs: Any, where: str) -> npt.NDArray[np.float64]:
-    """Return start and end pairs, numbers or strings, as (N, 2) float64.
+    """Return start and end pairs, numbers or strings, as (N, 2) float64; their order is unchecked.
 
-    Raises InputError if one is no pair of finite numbers or ends before it starts; `where` names
-    the video.
+    Raises InputError if one is not a pair of numbers; `where` names the video.
     """
     try:
-        segments = np.array([[float(start), float(end)] for start, end in pairs]).reshape(-1, 2)
-    except (TypeError, ValueError) as error:
+        return np.array([[float(start), float(end)] for start, end in pairs]).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: expected segments as [start, end] in seconds") from error
-    for start, end in segments:
-        if not (np.isfinite([start, end]).all() and end >= start):
-            raise InputError(
-                f"{where}: a segment from {start:g} to {end:g} s: expected finite numbers and "
-                "end >= start"
-            )
-    return segments
 
 
 def build_annotations(
@@ -149,6 +135,7 @@ def build_annotations(
     """Turn videos as stated into Annotations; `where` names the source, `warnings` stand first.
 
     A video's labels are its video-level ones where the file has them, else those of its segments.
+    A segment that ends before it starts, or is not finite, is left out with a warning.
 
     Raises InputError if there is no video or no class, a class is named twice, or a label unknown.
     """
@@ -160,7 +147,11 @@ def build_annotations(
     if len(index) != len(classes):
         raise InputError(f"{where}: the class list names a class twice")
     videos = []
+    reversed_segments = []
     for name, video in raw.items():
+        keep, keep_ambiguous = _forward(video.segments), _forward(video.ambiguous)
+        dropped = [*video.segments[~keep], *video.ambiguous[~keep_ambiguous]]
+        reversed_segments += [f"{name}: {start:g} to {end:g} s" for start, end in dropped]
         unknown = sorted(video.all_labels - index.keys())
         if unknown:
             raise InputError(
@@ -168,6 +159,8 @@ def build_annotations(
             )
         if video.duration_s is not None and not 0 <= video.duration_s < float("inf"):
             raise InputError(f"{where}: {name}: a duration of {video.duration_s:g} s")
+        if video.fps is not None and not 0 < video.fps < float("inf"):
+            raise InputError(f"{where}: {name}: a frame rate of {video.fps:g} fps")
         labels = video.segment_labels if video.video_labels is None else video.video_labels
         videos.append(
             Video(
@@ -175,21 +168,48 @@ def build_annotations(
                 subset=video.subset,
                 duration_s=video.duration_s,
                 labels=tuple(sorted({index[label] for label in labels})),
-                segments=video.segments,
-                segment_labels=np.array([index[x] for x in video.segment_labels], dtype=np.int64),
-                ambiguous=video.ambiguous,
+                segments=video.segments[keep],
+                segment_labels=np.array([index[x] for x in video.segment_labels], dtype=np.int64)[
+                    keep
+                ],
+                ambiguous=video.ambiguous[keep_ambiguous],
+                fps=video.fps,
             )
         )
-    found = [*warnings, *_disagreements(raw), *_past_the_end(videos)]
+    found = [
+        *warnings,
+        *counted(reversed_segments, "ends before it starts or is not finite, left out", "segment"),
+        *_alike(classes),
+        *_disagreements(raw),
+        *_past_the_end(videos),
+    ]
     return Annotations(tuple(classes), tuple(videos), tuple(found))
 
 
-def counted(names: Sequence[str], what: str) -> list[str]:
-    """Return one warning that counts the videos of which `what` is true, none if there are none."""
+def counted(names: Sequence[str], finding: str, noun: str = "video") -> list[str]:
+    """Return one warning that counts what a finding is true of, none if there is nothing."""
     if not names:
         return []
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [f"{len(names)} video{'s' if len(names) > 1 else ''}: {what} ({shown})"]
+    plural = ("es" if noun.endswith("s") else "s") * (len(names) > 1)
+    return [f"{len(names)} {noun}{plural}: {finding} ({shown})"]
+
+
+def _forward(segments: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which segments (N, 2) are finite and do not end before they start, (N,)."""
+    finite = np.isfinite(segments).all(axis=1)
+    return np.asarray(finite & (segments[:, 1] >= segments[:, 0]))
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """Name the classes that only their case tells apart."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(name.casefold(), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in groups.values() if len(names) > 1]
+    return (
+        [f"classes that only case tells apart are kept apart: {', '.join(alike)}"] if alike else []
+    )
 
 
 def _disagreements(raw: Mapping[str, RawVideo]) -> list[str]:
@@ -210,3 +230,9 @@ def _past_the_end(videos: Sequence[Video]) -> list[str]:
         if video.duration_s is not None and video.segments.max(initial=0) > video.duration_s
     ]
     return counted(names, "a segment ends after the annotated duration")
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """Return `count` of the items, spaced evenly over their order; all of them for None."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

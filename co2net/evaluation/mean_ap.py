@@ -19,14 +19,10 @@ _AVERAGED = ((0.1, 0.5), (0.3, 0.7), (0.1, 0.7))
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is measured.
+    """How detections are compared with annotations."""
 
-    protocol: `co2net` compares in whole snippets, `activitynet` in seconds as they are.
-    tious: the thresholds on the temporal intersection over union, ascending, in (0, 1].
-    """
-
-    protocol: Protocol = "co2net"
-    tious: tuple[float, ...] = THUMOS14_TIOUS
+    protocol: Protocol = "co2net"  # co2net: in whole snippets; activitynet: in seconds as they are
+    tious: tuple[float, ...] = THUMOS14_TIOUS  # ascending, in (0, 1]
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOL_TIOUS:
@@ -50,15 +46,11 @@ PROTOCOL_TIOUS: Mapping[Protocol, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """G annotated instances.
+    """G annotated instances."""
 
-    videos (G,) int64: index of the video. segments (G, 2) float64: start and end in the
-    protocol's unit (snippets or seconds). labels (G,) int64: class index.
-    """
-
-    videos: Integers
-    segments: Floats
-    labels: Integers
+    videos: Integers  # (G,): index of the video
+    segments: Floats  # (G, 2): start and end in the protocol's unit, snippets or seconds
+    labels: Integers  # (G,): class index
 
     def __post_init__(self) -> None:
         _check_shapes(self.videos, self.segments, self.labels)
@@ -69,16 +61,12 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Predictions:
-    """P predicted segments, in any order.
+    """P predicted segments, in any order; fields as in GroundTruth."""
 
-    videos (P,) int64, segments (P, 2) float64 and labels (P,) int64 as in GroundTruth; a video
-    without ground truth has an index too. scores (P,) float64, finite.
-    """
-
-    videos: Integers
-    segments: Floats
-    labels: Integers
-    scores: Floats
+    videos: Integers  # (P,): a video without ground truth has an index too
+    segments: Floats  # (P, 2)
+    labels: Integers  # (P,)
+    scores: Floats  # (P,): finite
 
     def __post_init__(self) -> None:
         _check_shapes(self.videos, self.segments, self.labels, self.scores)
@@ -95,18 +83,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class DetectionResult:
-    """Average precision per tIoU threshold and class; all values are fractions of 1.
+    """Average precision per tIoU threshold and class; all values are fractions of 1."""
 
-    tious: the K thresholds. ap (K, C) float64: NaN where the class has no ground truth.
-    matches (K, P) int64: for each prediction, in the given order, the index of the instance it
-    matched, -1 for a false positive. instances, predictions (C,) int64: how many of each class.
-    """
-
-    tious: tuple[float, ...]
-    ap: Floats
-    matches: Integers
-    instances: Integers
-    predictions: Integers
+    tious: tuple[float, ...]  # the K thresholds
+    ap: Floats  # (K, C): NaN where the class has no ground truth
+    matches: Integers  # (K, P): the instance that each prediction matched, -1: false positive
+    instances: Integers  # (C,): how many of each class
+    predictions: Integers  # (C,)
 
     @property
     def map(self) -> Floats:
@@ -216,13 +199,12 @@ def temporal_iou(first: Floats, second: Floats) -> Floats:
 class Pairs:
     """Predictions and instances of the same video that overlap.
 
-    prediction, instance (N,) int64: their indices. tiou (N,) float64. Sorted by prediction, then
-    by descending tIoU, then by descending instance.
+    Sorted by prediction, then by descending tIoU, then by descending instance.
     """
 
-    prediction: Integers
-    instance: Integers
-    tiou: Floats
+    prediction: Integers  # (N,): index
+    instance: Integers  # (N,): index
+    tiou: Floats  # (N,)
 
     def at(self, tiou: float) -> "Pairs":
         """Return the pairs that reach the threshold."""

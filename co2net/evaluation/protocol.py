@@ -12,6 +12,7 @@ from co2net.evaluation.mean_ap import (
     EvaluationOptions,
     Floats,
     GroundTruth,
+    Integers,
     Predictions,
     Protocol,
     detection_map,
@@ -19,6 +20,7 @@ from co2net.evaluation.mean_ap import (
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import nearest
+from co2net_runtime.files.text import normalized
 from co2net_runtime.options import SnippetTiming
 
 # seconds written to JSON come back this close to their snippet (method, section 5)
@@ -29,23 +31,18 @@ SNAP_SNIPPETS = 1e-6
 class Evaluation:
     """Detections judged against annotations.
 
-    result: the mAP. ground_truth, predictions: what was compared, in the protocol's unit;
-    instance_s (G, 2) and prediction_s (P, 2): the same segments in seconds, as they were given;
-    video index i is `videos[i]`: first the annotated videos, then those that only have
-    predictions. ambiguous: how many predictions were left out because they overlap an ambiguous
-    interval. without_predictions, unknown: names of annotated videos that the results lack, and
-    of videos in the results that are not annotated, whose predictions are false positives.
+    Video index i is `videos[i]`: first the annotated videos, then those that only have predictions.
     """
 
-    result: DetectionResult
-    ground_truth: GroundTruth
+    result: DetectionResult  # the mAP
+    ground_truth: GroundTruth  # as compared, in the protocol's unit
     predictions: Predictions
-    instance_s: Floats
-    prediction_s: Floats
+    instance_s: Floats  # (G, 2): the same instances in seconds, as they were given
+    prediction_s: Floats  # (P, 2): the same predictions in seconds, timed as their video is
     videos: tuple[str, ...]
-    ambiguous: int
-    without_predictions: tuple[str, ...]
-    unknown: tuple[str, ...]
+    ambiguous: int  # predictions left out because they overlap an ambiguous interval
+    without_predictions: tuple[str, ...]  # annotated videos that the results lack
+    unknown: tuple[str, ...]  # videos of the results that are not annotated: false positives
 
 
 def evaluate(
@@ -55,28 +52,46 @@ def evaluate(
     options: EvaluationOptions | None = None,
     timing: SnippetTiming | None = None,
 ) -> Evaluation:
-    """Return the detection mAP of `results` (video name -> detections) on the annotated `videos`.
+    """Compute the detection mAP of detections on annotated videos.
 
-    classes: the names that the videos' labels index; the detections' labels are mapped to them
-    by name. options: by default protocol co2net at .1:.1:.9. timing: of the snippets, for the
-    protocol co2net; by default 16 frames at 25 fps. Equal scores rank in the order of `videos`,
-    then in that of the detections.
+    Every annotated video counts, as in ActivityNet's official evaluation: the instances of one that
+    `results` lacks are missed. Leave such videos out of `videos` for the other convention.
 
-    Raises InputError if a detection has a label that is not among `classes`.
+    Args:
+        results: Video name -> detections, in seconds by `timing`.
+        videos: The annotated videos; one that states its own fps is timed by that.
+        classes: The names that the videos' labels index; the detections' labels are mapped to them
+            by name.
+        options: By default protocol co2net at .1:.1:.9.
+        timing: Of the snippets; by default 16 frames at 25 fps.
+
+    Returns:
+        The mAP and what was compared. Equal scores rank in the order of `videos`, then in that of
+        the detections.
+
+    Raises:
+        InputError: A detection has a label that is not among `classes`.
+
+    Example:
+        evaluation = evaluate(results, dataset.annotations.subset("test"), dataset.classes)
+        print(evaluation.result.averages["0.1:0.7"])
     """
     options = options or EvaluationOptions()
     timing = timing or SnippetTiming()
     annotated = {video.name for video in videos}
     unknown = tuple(name for name in results if name not in annotated)
     names = (*(video.name for video in videos), *unknown)
-    given = gather(results, names, classes)
-    segments = segments_in_unit(given.segments, options.protocol, timing)
+    given = _timed(gather(results, names, classes), videos, timing)
+    segments = np.empty_like(given.segments)
     ambiguous = np.zeros(len(given), dtype=np.bool_)
-    for number, video in enumerate(videos):
-        if len(video.ambiguous):
-            rows = np.flatnonzero(given.videos == number)
+    for number, rows in enumerate(_rows(given.videos, len(names))):
+        if not len(rows):
+            continue
+        own = timing_of(videos[number], timing) if number < len(videos) else timing
+        segments[rows] = segments_in_unit(given.segments[rows], options.protocol, own)
+        if number < len(videos) and len(videos[number].ambiguous):
             ambiguous[rows] = overlaps_ambiguous(
-                segments[rows], video.ambiguous, options.protocol, timing
+                segments[rows], videos[number].ambiguous, options.protocol, own
             )
     truth = ground_truth(videos, options.protocol, timing)
     predictions = replace(given, segments=segments).select(~ambiguous)
@@ -93,18 +108,28 @@ def evaluate(
     )
 
 
+def timing_of(video: Video, timing: SnippetTiming) -> SnippetTiming:
+    """Return the dataset's timing with the video's own frame rate, where it states one."""
+    return timing if video.fps is None else replace(timing, fps=video.fps)
+
+
 def ground_truth(videos: Sequence[Video], protocol: Protocol, timing: SnippetTiming) -> GroundTruth:
     """Return the instances of `videos`, in their order, in the protocol's unit.
 
     Under `co2net` both ends are rounded to whole snippets, halves to even (method, section 5);
     instances shorter than that have length zero, count as ground truth and never match.
     """
-    seconds = _stack([video.segments for video in videos])
+    segments = [
+        np.rint(timing_of(video, timing).to_snippets(video.segments))
+        if protocol == "co2net"
+        else video.segments
+        for video in videos
+    ]
     labels = [video.segment_labels for video in videos]
     counts = np.array([len(video.segments) for video in videos], dtype=np.int64)
     return GroundTruth(
         np.repeat(np.arange(len(videos)), counts),
-        np.rint(timing.to_snippets(seconds)) if protocol == "co2net" else seconds,
+        _stack(segments),
         np.concatenate([np.zeros(0, dtype=np.int64), *labels]),
     )
 
@@ -152,9 +177,11 @@ def gather(
 
     Raises InputError naming the predicted labels that are not among `classes`.
     """
-    index = {name: label for label, name in enumerate(classes)}
+    index = {normalized(name): label for label, name in enumerate(classes)}
     tables = {
-        found.classes: np.array([index.get(name, -1) for name in found.classes], dtype=np.int64)
+        found.classes: np.array(
+            [index.get(normalized(name), -1) for name in found.classes], dtype=np.int64
+        )
         for found in results.values()
     }
     videos = [number for number, name in enumerate(names) if name in results]
@@ -179,3 +206,20 @@ def gather(
 
 def _stack(segments: Sequence[Floats]) -> Floats:
     return np.concatenate([np.zeros((0, 2)), *segments])
+
+
+def _timed(given: Predictions, videos: Sequence[Video], timing: SnippetTiming) -> Predictions:
+    """Return predictions timed by `timing` with the same snippets timed as each video is."""
+    segments = given.segments.copy()
+    for number, video in enumerate(videos):
+        own = timing_of(video, timing)
+        if own != timing:
+            rows = given.videos == number
+            segments[rows] = own.to_seconds(timing.to_snippets(segments[rows]))
+    return replace(given, segments=segments)
+
+
+def _rows(numbers: Integers, count: int) -> list[npt.NDArray[np.intp]]:
+    """Return the rows of each of the numbers 0 ... count - 1, ascending."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.searchsorted(numbers[order], np.arange(1, count)))

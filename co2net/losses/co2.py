@@ -15,10 +15,17 @@ MARGIN = 0.5
 def co2_loss(
     outputs: Outputs, labels: Tensor, options: LossOptions, *, pairs: int
 ) -> dict[str, Tensor]:
-    """Return the loss "total" and its terms, unweighted, each a scalar tensor.
+    """Return the loss of a batch.
 
-    labels: (B, C) float, 1 where the video shows the class. The first 2 * pairs videos of the
-    batch are pairs (0, 1), (2, 3), ... that share a class.
+    Args:
+        outputs: Of the network.
+        labels: (B, C), 1 where the video shows the class. The first 2 * pairs videos of the batch
+            are pairs (0, 1), (2, 3), ... that share a class.
+        options: The weights.
+        pairs: Number of pairs.
+
+    Returns:
+        "total" and its unweighted terms, each a scalar tensor.
     """
     labels = labels.float()
     suppressed = suppress(outputs.cas.float(), outputs.attention.float())
@@ -38,16 +45,13 @@ def co2_loss(
 
 
 def suppress(cas: Tensor, attention: Tensor) -> Tensor:
-    """Pull the logits (B, T, C + 1) towards their snippet's minimum where attention is low."""
+    """Pull logits (B, T, C + 1) toward their snippet's minimum where attention (B, T, 1) is low."""
     lowest = cas.amin(dim=-1, keepdim=True)
     return attention * (cas - lowest) + lowest
 
 
 def topk_mean(x: Tensor, divisor: int) -> Tensor:
-    """Return the mean over time of each column's max(1, T // divisor) largest values.
-
-    x: (B, T, K). Returns (B, K).
-    """
+    """Return the mean of the max(1, T // divisor) largest values over time: (B, T, K) -> (B, K)."""
     count = max(1, x.shape[1] // divisor)
     return x.topk(count, dim=1).values.mean(dim=1)
 
@@ -55,7 +59,7 @@ def topk_mean(x: Tensor, divisor: int) -> Tensor:
 def multiple_instance(cas: Tensor, labels: Tensor, background: float, topk_divisor: int) -> Tensor:
     """Return the cross entropy of the top-k mean logits (B, T, C + 1) against the video labels.
 
-    labels: (B, C). background: 1 if the background is taken to be in every video, else 0.
+    labels: (B, C). background: The background's label: 1 as if in every video, or 0.
     """
     target = torch.cat([labels, labels.new_full((len(labels), 1), background)], dim=1)
     target = target / (target.sum(dim=1, keepdim=True) + LABEL_EPSILON)
@@ -64,7 +68,7 @@ def multiple_instance(cas: Tensor, labels: Tensor, background: float, topk_divis
 
 
 def contrastive(feat: Tensor, suppressed: Tensor, labels: Tensor, *, pairs: int) -> Tensor:
-    """Return the co-activity term: what two videos of a class attend to should look alike.
+    """Return the co-activity term: what two videos of a class attend to should be similar.
 
     feat: (B, T, E); suppressed: (B, T, C + 1) logits; labels: (B, C). Only the first 2 * pairs
     videos enter; 0 if no pair shares a class.
@@ -73,6 +77,7 @@ def contrastive(feat: Tensor, suppressed: Tensor, labels: Tensor, *, pairs: int)
     length, classes = feat.shape[1], labels.shape[1]
     weights = suppressed[: 2 * pairs].softmax(dim=1)[..., :classes]
     high = torch.einsum("bte,btc->bce", feat, weights)
+    # the published mean; as only its direction enters, the divisor has no effect
     low = (feat.sum(dim=1, keepdim=True) - high) / max(length - 1, 1)
     high_1, high_2, low_1, low_2 = high[0::2], high[1::2], low[0::2], low[1::2]
     alike = _cosine_distance(high_1, high_2)
@@ -96,17 +101,14 @@ def attention_terms(outputs: Outputs) -> dict[str, Tensor]:
 
 
 def guide_errors(outputs: Outputs) -> Tensor:
-    """Return how far each attention z is from the class scores' view of a snippet, (B, T, 3).
-
-    |1 - z - softmax(cas)[background]| for the mean, the RGB and the flow attention.
-    """
+    """Return |1 - z - softmax(cas)[background]| for the mean, RGB and flow attention, (B, T, 3)."""
     background = outputs.cas.float().softmax(dim=-1)[..., -1:]
     attentions = (outputs.attention, outputs.rgb_attention, outputs.flow_attention)
     return (1 - torch.cat(attentions, dim=-1).float() - background).abs()
 
 
 def weighted_attention_terms(terms: dict[str, Tensor], options: LossOptions) -> Tensor:
-    """Return the weighted sum of what `attention_terms` returned."""
+    """Return the weighted sum of the terms of `attention_terms`."""
     return (
         options.mutual_weight * terms["mutual"]
         + options.norm_weight * terms["norm"]

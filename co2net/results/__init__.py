@@ -1,1 +1,5 @@
-"""Results of runs: summary tables and training curves."""
+"""Results of finished runs.
+
+summary   tables and JSON of one run or several seeds
+curves    a picture of the losses and evaluations
+"""

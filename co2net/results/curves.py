@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from co2net.training.best import headline
+from co2net.training.best import headline_average
 from co2net.training.run_folder import RunFolder
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import atomic_path
 
-# the losses of single batches are noise: drawn pale under their running mean
+# losses of single batches are noisy: drawn pale under their running mean
 SMOOTHED = 50
 
 
 def require_matplotlib() -> None:
-    """Raise MissingDependencyError now, before long work, if no picture can be drawn."""
+    """Raise MissingDependencyError, before long work, if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401  # asks whether it is there
     except ImportError as error:
@@ -67,7 +67,7 @@ def _draw_detection(axes: Any, records: list[dict[str, Any]]) -> None:
     means = np.array([record["detection"]["map"] for record in records], dtype=np.float64)
     for column, tiou in enumerate(records[0]["detection"]["tious"]):
         axes.plot(x, 100 * means[:, column], linewidth=0.8, label=f"tIoU {tiou:g}")
-    name, _ = headline(records[0]["detection"]["averages"])
+    name, _ = headline_average(records[0]["detection"]["averages"])
     averages = [100 * record["detection"]["averages"][name] for record in records]
     axes.plot(x, averages, "k.-", label=f"average {name}")
     axes.set_title(f"detection mAP on {records[0]['detection']['subset']}")

@@ -1,4 +1,4 @@
-"""What runs came to: the last and the best evaluation of each, and over several seeds."""
+"""Results of runs: the last and the best evaluation of each, and their spread over seeds."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,54 +6,51 @@ from dataclasses import dataclass
 from typing import Any
 
 from co2net.config import Select
-from co2net.training.best import LABELS, headline
+from co2net.training.best import SELECTIONS, headline_average
 from co2net.training.run_folder import RunFolder
 from co2net_runtime.errors import InputError
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One finished run.
-
-    last, best: lines of its metrics with an evaluation; best is None where the last is chosen.
-    """
+    """The evaluations of one finished run, as its metrics hold them."""
 
     run: RunFolder
     seed: int
-    select: Select
-    last: dict[str, Any]
-    best: dict[str, Any] | None
+    select: Select  # how the best one was chosen
+    last: dict[str, Any]  # the last evaluation
+    best: dict[str, Any] | None  # the best one; None where the last is chosen
 
     @staticmethod
     def of(run: RunFolder, seed: int, select: Select, best: int | None) -> "RunSummary":
-        """Read it from the metrics of a run that ended; best: its iteration.
+        """Read the metrics of a run that ended; `best` is the iteration of its best evaluation.
 
-        Raises InputError if nothing was evaluated: the run was stopped before and not gone on.
+        Raises InputError if nothing was evaluated, because the run was stopped before.
         """
         evaluations = {
             record["iteration"]: record for record in run.read_metrics() if record.get("evaluated")
         }
         if not evaluations:
             raise InputError(
-                f"{run.path}: was stopped before any evaluation: --resume --set iterations=... "
-                "with more iterations than it has"
+                f"{run.path}: stopped before any evaluation: pass --resume --set iterations=N with "
+                "more iterations than it has done"
             )
         last = evaluations[max(evaluations)]
         return RunSummary(run, seed, select, last, evaluations.get(best) if best else None)
 
     def rows(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return (name, evaluation) of the last and, if there is one, the best."""
+        """Return the last and, if there is one, the best evaluation, each with its name."""
         return [("last", self.last), *([(self.select, self.best)] if self.best else [])]
 
 
 def to_document(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """Return the summaries as plain values for JSON; mAP as fractions of 1."""
+    """Return the summaries as plain values for JSON, mAP as fractions of 1."""
     document: dict[str, Any] = {
         "runs": [
             {
                 "folder": str(summary.run.path),
                 "seed": summary.seed,
-                "select": LABELS[summary.select],
+                "select": SELECTIONS[summary.select],
                 **{("last" if name == "last" else "best"): row for name, row in summary.rows()},
             }
             for summary in summaries
@@ -88,7 +85,7 @@ def to_table(summaries: Sequence[RunSummary]) -> str:
         for line in lines
     ]
     select = summaries[0].select
-    notes = [] if select == "last" else [f"{select}: {LABELS[select]}"]
+    notes = [] if select == "last" else [f"{select}: {SELECTIONS[select]}"]
     if (detection := summaries[0].last.get("detection")) is not None:
         notes.insert(
             0,
@@ -98,12 +95,12 @@ def to_table(summaries: Sequence[RunSummary]) -> str:
 
 
 def _columns(row: dict[str, Any]) -> dict[str, float]:
-    """Return the figures of an evaluation by column, in percent."""
+    """Return an evaluation's values by column, in percent."""
     columns = {}
     if (detection := row.get("detection")) is not None:
         means = zip(detection["tious"], detection["map"], strict=True)
         columns = {f"@{tiou:g}": value for tiou, value in means}
-        name, average = headline(detection["averages"])
+        name, average = headline_average(detection["averages"])
         columns[f"avg {name}"] = average
         columns["cls mAP"] = detection["classification_map"]
     if (holdout := row.get("holdout")) is not None:

@@ -1,11 +1,11 @@
 """The training loop and its parts.
 
-loop             one run: iterate, record, validate, save
-train_step       one iteration
+loop                           one run: iterate, record, evaluate, save
+train_step, schedule           one iteration and its learning rate
 batches, sampling              which snippets of which videos
-training_data, holdout         the split
+training_data                  videos to train on, to hold out, to evaluate
 validation, best               evaluation and the choice of best.ckpt
-checkpoints, resume_state      what is saved and how a run goes on
-run_folder, metrics, progress, environment   what a run leaves behind
+checkpoints, resume_state      last.ckpt, best.ckpt, and how a run continues
+run_folder, metrics, progress, environment   the files and lines of a run
 distributed, devices           where it runs
 """

@@ -1,10 +1,9 @@
-"""Batches of features, drawn and resampled by a thread while the network trains."""
+"""Batches of features, drawn and resampled in a thread while the network trains."""
 
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,24 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """What one iteration trains on.
+    """The data of one iteration, on the CPU, pairs first."""
 
-    features (B, S, D) float32 and labels (B, C) float32, on the CPU, pairs first; videos: their
-    names; sampler_state: of the sampler after this batch, the state that draws the next one.
-    """
-
-    features: Tensor
-    labels: Tensor
-    videos: tuple[str, ...]
-    sampler_state: Mapping[str, Any]
+    features: Tensor  # (B, S, D) float32
+    labels: Tensor  # (B, C) float32
+    videos: tuple[str, ...]  # B names
+    sampler_state: Mapping[str, Any]  # of the sampler after this batch: it draws the next one
 
 
 class BatchLoader:
     """Endless batches; enter it to start the thread.
 
-    names: of the N training videos. labels: (N, C). read: features (T, D) of a video by name,
-    float32 or float16, memory-mapped or not; they are cast batch by batch. pinned: whether to
-    put batches into page-locked memory, from which CUDA copies without waiting.
+    Args:
+        sampler: Plans the batches.
+        names: Of the N training videos.
+        labels: (N, C) float32.
+        read: Returns the features (T, D) of a video by name, float32 or float16, memory-mapped or
+            not; they are cast batch by batch.
+        pinned: Put batches into page-locked memory, from which CUDA copies without waiting.
     """
 
     def __init__(
@@ -58,15 +57,10 @@ class BatchLoader:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         while self._thread.is_alive():
-            # the thread may be waiting to put a batch that nobody wants any more
+            # the thread may be waiting to put a batch that nobody needs anymore
             try:
                 self._ready.get_nowait()
             except queue.Empty:
@@ -76,7 +70,7 @@ class BatchLoader:
         return self
 
     def __next__(self) -> Batch:
-        """Return the next batch; what goes wrong in the thread is raised here."""
+        """Return the next batch; an error in the thread is raised here."""
         item = self._ready.get()
         if isinstance(item, BaseException):
             raise item

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: last.ckpt, which it goes on from, and best.ckpt."""
+"""The checkpoints of a run: last.ckpt, from which it resumes, and best.ckpt."""
 
 from dataclasses import dataclass, replace
 
@@ -6,13 +6,13 @@ import torch
 
 from co2net.checkpoint import Checkpoint
 from co2net.config import TrainConfig
-from co2net.training.best import LABELS, Best
-from co2net.training.distributed import Group
+from co2net.training.best import SELECTIONS, Best
+from co2net.training.distributed import ProcessGroup
 from co2net.training.environment import git_commit
 from co2net.training.resume_state import Position, ResumeState, gather_positions
 from co2net.training.run_folder import RunFolder
 from co2net.training.sampling import BatchSampler
-from co2net.training.train_step import Learner
+from co2net.training.train_step import Trainer
 from co2net.training.training_data import TrainingData
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import to_mapping
@@ -20,55 +20,61 @@ from co2net_runtime.version import VERSION
 
 
 @dataclass
-class Progress:
-    """Where a run stands: iterations done, what the next one depends on, the best evaluation."""
+class RunState:
+    """How far a run has come."""
 
-    iteration: int
-    position: Position
-    best: Best | None
+    iteration: int  # the last one done
+    position: Position  # of this process
+    best: Best | None  # the best evaluation so far
+    awaits_evaluation: bool = False  # whether this iteration's evaluation is still to be done
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Writes the checkpoints of a run, and starts it from the last one.
-
-    fingerprint: of the training data, by which a resume knows them.
-    """
+class CheckpointManager:
+    """Writes the checkpoints of a run and starts it from the last one."""
 
     data: TrainingData
     config: TrainConfig
     run: RunFolder
-    group: Group
-    learner: Learner
-    fingerprint: str
+    group: ProcessGroup
+    trainer: Trainer
+    fingerprint: str  # of the training data, to recognize it in a resume
 
-    def start(self, sampler: BatchSampler) -> Progress:
-        """Bring learner, sampler and random generators to where the run left off."""
+    def start(self, sampler: BatchSampler) -> RunState:
+        """Bring trainer, sampler and random generators to where the run left off.
+
+        Raises InputError if last.ckpt is damaged or belongs to another run.
+        """
         if not self.run.last.is_file():
-            if not self.group.leads:
-                # every process began with the same weights; its dropout is its own
+            if not self.group.is_main:
+                # all processes begin with the same weights; each has a dropout of its own
                 torch.manual_seed(self.config.seed + self.group.rank)
-            return Progress(0, Position.of(sampler.state(), self.group.device), None)
+            return RunState(0, Position.of(sampler.state(), self.group.device), None)
+        where = str(self.run.last)
         checkpoint = Checkpoint.load(self.run.last)
         if checkpoint.training is None:
-            raise InputError(f"{self.run.last}: holds no state to resume from")
-        state = ResumeState.from_mapping(checkpoint.training, str(self.run.last))
-        state.check(self.config, self.fingerprint, self.group, str(self.run.last))
+            raise InputError(f"{where}: holds no state to resume from")
+        state = ResumeState.from_mapping(checkpoint.training, where)
+        state.check(self.config, self.fingerprint, self.group, where)
         position = state.positions[self.group.rank]
-        self.learner.restore(checkpoint.weights, state.learner)
-        sampler.restore(position.sampler)
-        position.restore_generators(self.group.device)
-        if self.group.leads:
-            self.run.rewind(state.iteration)
-        return Progress(state.iteration, position, state.best)
+        try:
+            self.trainer.restore(checkpoint.weights, state.trainer)
+            sampler.restore(position.sampler)
+            position.restore_generators(self.group.device)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            # what torch and numpy raise for a state that is not theirs
+            raise InputError(f"{where}: a damaged resume state: {error}") from error
+        if self.group.is_main:
+            self.run.rewind(state.iteration, keep_evaluation=not state.awaits_evaluation)
+        return RunState(state.iteration, position, state.best, state.awaits_evaluation)
 
     def checkpoint(self, iteration: int) -> Checkpoint:
-        """Return the weights as they are, with what they come from."""
+        """Return the weights after `iteration` with their provenance."""
         dataset = self.data.dataset
         return Checkpoint(
-            model=self.learner.model.config,
+            model=self.trainer.model.config,
             classes=dataset.classes,
-            weights=self.learner.model.state_dict(),
+            weights=self.trainer.result.state_dict(),
             timing=dataset.timing,
             decode=self.config.decode,
             provenance={
@@ -76,23 +82,25 @@ class Keeper:
                 "git_commit": git_commit(),
                 "dataset": dataset.path.name,
                 "iteration": iteration,
-                "selection": LABELS[self.config.select],
+                "selection": SELECTIONS[self.config.select],
                 "config": to_mapping(self.config),
             },
+            extraction=dataset.extraction,
         )
 
-    def save_last(self, at: Progress) -> None:
+    def save_last(self, at: RunState) -> None:
         """Write last.ckpt; every process must call this."""
         positions = gather_positions(at.position, self.group)
-        if not self.group.leads:
+        if not self.group.is_main:
             return
         state = ResumeState(
             at.iteration,
             self.config,
             positions,
-            self.learner.state(),
+            self.trainer.state(),
             at.best,
             self.fingerprint,
+            at.awaits_evaluation,
         )
         checkpoint = replace(self.checkpoint(at.iteration), training=state.to_mapping())
         checkpoint.save(self.run.last)

@@ -1,4 +1,4 @@
-"""Where training runs, and what to say when it does not fit."""
+"""Where training runs, and the error when it does not fit there."""
 
 import platform
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ class OutOfMemory(Co2netError):
     """The device has no memory left."""
 
 
-def resolve(name: str) -> torch.device:
-    """Return the device: cpu, cuda, mps, or the best one there is for auto.
+def resolve_device(name: str) -> torch.device:
+    """Return the device: cpu, cuda, mps, or the best one available for auto.
 
-    Raises BackendError if the one that was asked for is not there.
+    Raises BackendError if the requested one is not available.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -24,18 +24,18 @@ def resolve(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
+        name = next(device for device, is_there in available.items() if is_there)
     if not available[name]:
         there = ", ".join(device for device, is_there in available.items() if is_there)
         raise BackendError(
-            f"this torch ({torch.__version__}) finds no {name} device here (it has: {there}): "
+            f"this torch ({torch.__version__}) finds no {name} device here (it finds: {there}): "
             "install the torch build for it, or pass another --device"
         )
     return torch.device(name)
 
 
-def describe(device: torch.device) -> str:
-    """Return the device in words: "cuda (NVIDIA ..., 80 GiB)", "cpu (x86_64, 2 threads)"."""
+def describe_device(device: torch.device) -> str:
+    """Describe a device: "cuda (NVIDIA ..., 80 GiB)", "cpu (x86_64, 2 threads)"."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"cuda ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
@@ -46,7 +46,7 @@ def describe(device: torch.device) -> str:
 
 @contextmanager
 def explained_memory(device: torch.device, work: str, advice: str) -> Iterator[None]:
-    """Turn out-of-memory errors into OutOfMemory, which names the work and says what to do."""
+    """Turn out-of-memory errors into OutOfMemory, naming the work and the advice."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -54,4 +54,6 @@ def explained_memory(device: torch.device, work: str, advice: str) -> Iterator[N
         plain = type(error) is RuntimeError
         if plain and "not enough memory" not in str(error) and "allocate memory" not in str(error):
             raise
-        raise OutOfMemory(f"out of memory on {describe(device)} with {work}: {advice}") from error
+        raise OutOfMemory(
+            f"out of memory on {describe_device(device)} with {work}: {advice}"
+        ) from error

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, commit, device."""
+"""The environment of a run: versions, commit, device."""
 
 import platform
 import subprocess
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from co2net.training.devices import describe
-from co2net.training.distributed import Group
+from co2net.training.devices import describe_device
+from co2net.training.distributed import ProcessGroup
 from co2net_runtime.version import VERSION
 
 
-def describe_environment(group: Group) -> dict[str, Any]:
-    """Return plain values for the run's record."""
+def describe_environment(group: ProcessGroup) -> dict[str, Any]:
+    """Return the environment as plain values."""
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -27,7 +27,7 @@ def describe_environment(group: Group) -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": describe(group.device),
+        "device": describe_device(group.device),
         "threads": torch.get_num_threads(),
         "processes": group.size,
     }
@@ -35,12 +35,12 @@ def describe_environment(group: Group) -> dict[str, Any]:
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of the checkout this program runs from, "-dirty" if its files changed.
+    """Return the commit of the checkout that this program runs from, "-dirty" if files changed.
 
-    None if it runs from an installation, or git does not answer.
+    None if it runs from an installation or git does not answer.
     """
     folder = Path(__file__).parent
-    # an installation may lie inside somebody's repository without belonging to it
+    # an installation may lie inside someone's repository without belonging to it
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")

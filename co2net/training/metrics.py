@@ -1,13 +1,13 @@
-"""Metrics of a run, into metrics.jsonl and TensorBoard's event files."""
+"""The metrics of a run, in metrics.jsonl and TensorBoard's event files."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import TracebackType
 from typing import Any
 
-from co2net.training.best import headline
+from co2net.training.best import headline_average
 from co2net.training.run_folder import RunFolder
 from co2net.training.validation import DetectionScores, LabelScores
+from co2net_runtime.errors import InputError
 
 NO_TENSORBOARD = (
     "TensorBoard events are not written: tensorboard is not installed (pip install "
@@ -15,37 +15,37 @@ NO_TENSORBOARD = (
 )
 
 
-class Recorder:
-    """Writes what happens in a run from iteration `first` on; enter it to open the files.
+class MetricsWriter:
+    """Records a run from iteration `first` on; enter it to open the files.
 
-    note: what is not recorded, in words, or None. Nothing is written if `run` is None, as in the
-    processes that do not lead.
+    Args:
+        run: Where to write; None, as in the processes that are not the main one, writes nothing.
+        first: Events of a killed run from this iteration on are hidden.
     """
 
     def __init__(self, run: RunFolder | None, first: int) -> None:
         self._run, self._first = run, first
         self._events: Any = None
-        self.note: str | None = None
+        self.note: str | None = None  # a line for the user about what is not recorded
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> "MetricsWriter":
         if self._run is not None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 self.note = NO_TENSORBOARD
             else:
-                # what a killed run wrote after its last checkpoint is not to be seen
                 self._events = SummaryWriter(str(self._run.tensorboard), purge_step=self._first)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._events is not None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._events is None:
+            return
+        try:
             self._events.close()
+        except OSError as error:
+            if kind is None:  # else the same full disk has been reported
+                raise self._failed(error) from error
 
     def iteration(self, iteration: int, values: Mapping[str, float]) -> None:
         """Record an iteration: loss terms, learning rate, gradient norm, seconds."""
@@ -74,16 +74,24 @@ class Recorder:
         self._run.log(record)
 
     def _scalars(self, group: str, values: Mapping[str, float], iteration: int) -> None:
-        if self._events is not None:
+        if self._events is None:
+            return
+        try:
             for name, value in values.items():
                 self._events.add_scalar(f"{group}/{name}", value, iteration)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> InputError:
+        assert self._run is not None
+        return InputError(f"{self._run.tensorboard}: cannot write it: {error.strerror or error}")
 
 
 def describe_scores(detection: DetectionScores | None, labels: LabelScores | None) -> str:
     """Return an evaluation in words, mAP in percent."""
     parts = []
     if detection is not None:
-        name, value = headline(detection.averages)
+        name, value = headline_average(detection.averages)
         parts.append(
             f"{detection.subset}: mAP {name} {100 * value:.2f}, classification mAP "
             f"{100 * detection.classification_map:.2f}"

@@ -1,4 +1,4 @@
-"""What last.ckpt holds besides the weights, so that a run goes on as if it had not stopped."""
+"""The part of last.ckpt that lets a run continue as if it had not stopped."""
 
 import hashlib
 import json
@@ -10,26 +10,22 @@ import torch
 from torch import Tensor
 
 from co2net.config import TrainConfig
-from co2net.settings import differences
+from co2net.settings import config_from_mapping, differences
 from co2net.training.best import Best
-from co2net.training.distributed import Group
+from co2net.training.distributed import ProcessGroup
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping, to_mapping
 
-# what may change between the parts of one run: nothing that the next iteration depends on
+# may change between the parts of a run: nothing that the next iteration depends on
 CHANGEABLE = frozenset({"iterations", "evaluate_every", "checkpoint_every", "patience"})
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a process stands between two iterations.
+    """Where a process stands between two iterations."""
 
-    sampler: state that draws the next batch (BatchSampler.state). generators: torch's, by device
-    type, as the tensors that torch gives.
-    """
-
-    sampler: Mapping[str, Any]
-    generators: Mapping[str, Tensor]
+    sampler: Mapping[str, Any]  # BatchSampler.state: it draws the next batch
+    generators: Mapping[str, Tensor]  # states of torch's random generators by device type
 
     @staticmethod
     def of(sampler: Mapping[str, Any], device: torch.device) -> "Position":
@@ -42,11 +38,11 @@ class Position:
         return Position(sampler, generators)
 
     def restore_generators(self, device: torch.device) -> None:
-        """Set torch's generators. Raises InputError if the run was on another kind of device."""
+        """Set torch's generators. Raises InputError if the run used another kind of device."""
         if device.type not in self.generators:
             raise InputError(
                 f"the run was not on {device.type} (its state: {', '.join(self.generators)}): "
-                "resume it with the --device it had"
+                "resume it with the --device that it began with"
             )
         torch.set_rng_state(self.generators["cpu"])
         if device.type == "cuda":
@@ -57,18 +53,15 @@ class Position:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """The state of a run after `iteration`.
+    """The state of a run between two iterations."""
 
-    positions: by rank. learner: of Learner.state. best: the best evaluation, None before the
-    first. data: fingerprint of the training data.
-    """
-
-    iteration: int
+    iteration: int  # the last one done
     config: TrainConfig
-    positions: tuple[Position, ...]
-    learner: Mapping[str, Any]
-    best: Best | None
-    data: str
+    positions: tuple[Position, ...]  # by rank
+    trainer: Mapping[str, Any]  # Trainer.state
+    best: Best | None  # the best evaluation, None before the first
+    data: str  # fingerprint of the training data
+    awaits_evaluation: bool = False  # whether this iteration's evaluation is still to be done
 
     def to_mapping(self) -> dict[str, Any]:
         """Return tensors and plain values, which torch loads without executing anything."""
@@ -79,34 +72,40 @@ class ResumeState:
                 {"sampler": dict(p.sampler), "generators": dict(p.generators)}
                 for p in self.positions
             ],
-            "learner": dict(self.learner),
+            "learner": dict(self.trainer),
             "best": None if self.best is None else asdict(self.best),
             "data": self.data,
+            "awaits_evaluation": self.awaits_evaluation,
         }
 
     @staticmethod
     def from_mapping(mapping: Mapping[str, Any], where: str) -> "ResumeState":
-        """Read what `to_mapping` wrote. Raises InputError if something is missing."""
+        """Read what `to_mapping` of this or an earlier version wrote.
+
+        Raises InputError, naming `where`, if something is missing or has the wrong type.
+        """
         try:
             best = mapping["best"]
             return ResumeState(
-                iteration=mapping["iteration"],
-                config=from_mapping(TrainConfig, mapping["config"], where),
+                iteration=int(mapping["iteration"]),
+                config=config_from_mapping(mapping["config"], where),
                 positions=tuple(
-                    Position(item["sampler"], item["generators"]) for item in mapping["positions"]
+                    Position(dict(item["sampler"]), dict(item["generators"]))
+                    for item in mapping["positions"]
                 ),
-                learner=mapping["learner"],
+                trainer=dict(mapping["learner"]),
                 best=None if best is None else from_mapping(Best, best, where),
-                data=mapping["data"],
+                data=str(mapping["data"]),
+                awaits_evaluation=bool(mapping.get("awaits_evaluation", False)),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{where}: a damaged resume state: {error!r}") from error
 
-    def check(self, config: TrainConfig, data: str, group: Group, where: str) -> None:
-        """Raise InputError if going on with these would not be the same run."""
+    def check(self, config: TrainConfig, data: str, group: ProcessGroup, where: str) -> None:
+        """Raise InputError if continuing with these would not be the same run."""
         changeable = set(CHANGEABLE)
-        if config.loss.strategy == "evidential":
-            # its weights follow the share of the training that is done
+        if config.schedule != "constant":
+            # the rate of every iteration follows from their number
             changeable.remove("iterations")
         changed = {
             key: values
@@ -127,11 +126,11 @@ class ResumeState:
         if len(self.positions) != group.size:
             raise InputError(
                 f"{where}: the run had {len(self.positions)} processes, now there are "
-                f"{group.size}: resume it with as many"
+                f"{group.size}: each process draws batches of its own, so resume it with as many"
             )
 
 
-def gather_positions(position: Position, group: Group) -> tuple[Position, ...]:
+def gather_positions(position: Position, group: ProcessGroup) -> tuple[Position, ...]:
     """Return the positions of all processes, by rank; every process must call this."""
     key = torch.tensor([*position.sampler["key"], position.sampler["position"]])
     keys = group.gather(key)
@@ -148,6 +147,6 @@ def gather_positions(position: Position, group: Group) -> tuple[Position, ...]:
 def fingerprint(
     classes: Sequence[str], names: Sequence[str], lengths: Sequence[int], labels: Any
 ) -> str:
-    """Return a hash of what the sampler draws from: names, lengths and labels (N, C)."""
+    """Return a hash of the sampler's data: names, lengths in snippets and labels (N, C)."""
     content = [list(classes), list(names), list(lengths), labels.astype(int).tolist()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -4,53 +4,57 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_folder, write_text
+from co2net_runtime.files.atomic import output_folder, sweep_temporaries, write_text
+from co2net_runtime.files.lock import lock, lock_file
 
 
 class RunFolder:
-    """Names the files of a run; metrics and environment grow line by line, in JSON.
-
-    config: config.yaml. metrics: metrics.jsonl, a line for each iteration and each evaluation.
-    environment: environment.jsonl, a line for each start of the run. last, best: last.ckpt with
-    the state to resume from, best.ckpt without. summary: summary.json. curves: curves.png.
-    tensorboard: folder of event files.
-    """
+    """Names the files of a run; metrics and environment grow line by line, in JSON."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
-        self.metrics = self.path / "metrics.jsonl"
-        self.environment = self.path / "environment.jsonl"
-        self.last = self.path / "last.ckpt"
-        self.best = self.path / "best.ckpt"
+        self.metrics = self.path / "metrics.jsonl"  # a line per iteration and per evaluation
+        self.environment = self.path / "environment.jsonl"  # a line per start of the run
+        self.last = self.path / "last.ckpt"  # with the state to resume from
+        self.best = self.path / "best.ckpt"  # without
         self.summary = self.path / "summary.json"
         self.curves = self.path / "curves.png"
-        self.tensorboard = self.path / "tensorboard"
+        self.tensorboard = self.path / "tensorboard"  # folder of event files
 
-    def create(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Make the folder ready for a new run, or for the run that it holds if `resume`.
+    @contextmanager
+    def open(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+        """Prepare the folder for a new run or a resumed one and keep other processes out of it.
 
-        Raises InputError if it holds anything and neither is given, if there is no run to resume,
-        or if `overwrite` would delete what is not a run's.
+        Args:
+            resume: Continue the run in the folder.
+            overwrite: Replace the run in the folder.
+
+        Raises:
+            InputError: Another process trains here; the folder holds anything and neither is
+                given; there is no run to resume; `overwrite` would delete a file that no run
+                wrote; or the folder cannot be written.
         """
-        self._remove_unfinished()
-        used = self.path.is_dir() and any(self.path.iterdir())
-        if resume:
-            if not self.config.is_file():
-                raise InputError(f"{self.path}: no run to resume here (no {self.config.name})")
-        elif used and not overwrite:
-            raise InputError(
-                f"{self.path}: not empty: pass --resume to continue the run, --overwrite to "
-                "replace it, or another --out"
-            )
-        elif used:
-            self._clear()
+        if resume and not self.config.is_file():
+            raise InputError(f"{self.path}: no run to resume here (no {self.config.name})")
         output_folder(self.path)
+        with lock(self.path):
+            for file in self._files():
+                sweep_temporaries(self.path, file.name)
+            if not resume and self._entries():
+                if not overwrite:
+                    raise InputError(
+                        f"{self.path}: not empty: pass --resume to continue the run, --overwrite "
+                        "to replace it, or another --out"
+                    )
+                self._clear()
+            yield
 
     def write_config(self, text: str) -> None:
         """Write config.yaml."""
@@ -65,30 +69,55 @@ class RunFolder:
         _append(self.environment, record)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics so far; a last line that a kill cut short is left out."""
+        """Return the metrics so far, without a last line that a kill cut short.
+
+        Raises InputError if the file is damaged in another way.
+        """
         if not self.metrics.is_file():
             return []
         records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+                record = json.loads(line)
+                if not isinstance(record["iteration"], int):
+                    raise TypeError
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                if number == len(lines) and not line.endswith(b"\n"):
+                    break
+                raise InputError(
+                    f"{self.metrics}: line {number} is not a record of a training run: restore "
+                    "the file, or remove it to go on without the metrics so far"
+                ) from error
+            records.append(record)
         return records
 
-    def rewind(self, iteration: int) -> None:
-        """Drop the metrics of iterations after `iteration`, which a resumed run does again."""
-        kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
+    def rewind(self, iteration: int, *, keep_evaluation: bool = True) -> None:
+        """Drop the metrics after `iteration`, which a resumed run records again.
+
+        keep_evaluation: Whether that iteration's evaluation stays too.
+        """
+        kept = [
+            record
+            for record in self.read_metrics()
+            if record["iteration"] < iteration
+            or (record["iteration"] == iteration and (keep_evaluation or "total" in record))
+        ]
         write_text(self.metrics, "".join(_line(record) for record in kept))
 
+    def _files(self) -> list[Path]:
+        return [path for path in vars(self).values() if path != self.path]
+
+    def _entries(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path != lock_file(self.path)]
+
     def _clear(self) -> None:
-        ours = {path.name for path in vars(self).values() if path != self.path}
-        entries = [*self.path.iterdir()]
+        ours, entries = self._files(), self._entries()
         for entry in entries:
-            if entry.name not in ours:
+            if entry not in ours:
                 raise InputError(
-                    f"{entry}: not a file of a training run: --overwrite would not know what it "
-                    "deletes; choose another --out"
+                    f"{entry}: not a file of a training run, and --overwrite deletes only those: "
+                    "choose another --out"
                 )
         for entry in entries:
             if entry.is_dir():
@@ -96,16 +125,13 @@ class RunFolder:
             else:
                 entry.unlink()
 
-    def _remove_unfinished(self) -> None:
-        # a checkpoint that a kill cut short, under the temporary name of files.atomic_path
-        for name in (self.last.name, self.best.name):
-            for file in self.path.glob(f".{name}.*"):
-                file.unlink()
-
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_line(record))
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+    except OSError as error:
+        raise InputError(f"{path}: cannot write it: {error.strerror}") from error
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -113,7 +139,7 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return the value with NaN and infinity, which JSON does not know, as None."""
+    """Replace NaN and infinity, which JSON does not know, by None."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

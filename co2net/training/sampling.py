@@ -12,21 +12,18 @@ from co2net_runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Draw:
-    """The plan of one batch, pairs first.
+    """The plan of one batch, pairs first."""
 
-    videos: (B,) int64, indices of training videos. snippets: (B, S) int64, ascending along S.
-    """
-
-    videos: npt.NDArray[np.int64]
-    snippets: npt.NDArray[np.int64]
+    videos: npt.NDArray[np.int64]  # (B,) indices of training videos
+    snippets: npt.NDArray[np.int64]  # (B, S) indices of snippets, ascending along S
 
 
 class BatchSampler:
     """Draws batches of `pairs` same-class pairs followed by `singles` random videos.
 
-    The draws come from one legacy RandomState in the published order, so that a seed gives the
-    batches of the published program. A class with fewer than two videos is left out of the pairs
-    (`unpaired` names them).
+    The draws come from one legacy RandomState in the published order, so a seed gives the batches
+    of the published program. Classes with fewer than two videos are left out of the pairs
+    (`unpaired` holds their indices).
     """
 
     def __init__(
@@ -39,9 +36,18 @@ class BatchSampler:
         pairs: int = 3,
         singles: int = 4,
     ) -> None:
-        """Prepare to draw from videos with labels (N, C) multi-hot and N lengths in snippets.
+        """Prepare to draw.
 
-        Raises InputError if pairs are asked for and no class has two videos.
+        Args:
+            labels: (N, C), nonzero where the video shows the class.
+            lengths: N lengths in snippets.
+            seed: Of the random numbers.
+            max_snippets: S, the length that every video is resampled to.
+            pairs: Pairs of videos in a batch.
+            singles: Random videos in a batch.
+
+        Raises:
+            InputError: There are no videos, or pairs are asked for and no class has two videos.
         """
         present = np.asarray(labels) > 0
         self._lengths = np.asarray(lengths, dtype=np.int64)
@@ -71,7 +77,7 @@ class BatchSampler:
         return Draw(np.array(videos, dtype=np.int64), np.stack(rows))
 
     def state(self) -> dict[str, Any]:
-        """Return the state of the generator as plain values; the next draw follows from it."""
+        """Return the state of the generator as plain values; it determines the next draw."""
         state = self._random.get_state(legacy=False)
         assert isinstance(state, dict)
         return {
@@ -80,7 +86,7 @@ class BatchSampler:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state()` was taken."""
+        """Continue from where `state()` was taken."""
         key = np.array(state["key"], dtype=np.uint32)
         self._random.set_state(("MT19937", key, state["position"], 0, 0.0))
 
@@ -92,14 +98,15 @@ def resample(
 ) -> npt.NDArray[np.int64]:
     """Pick `target` of `length` snippets, one at random from each of `target` equal stretches.
 
-    Returns (target,) int64, ascending in steps; the identity, without a draw, if the lengths are
-    equal. A video shorter than `target` repeats snippets.
+    Returns:
+        (target,) int64, ascending. If the lengths are equal, the identity, without a draw; a video
+        shorter than `target` repeats snippets.
     """
     if length == target:
         return np.arange(length, dtype=np.int64)
     first = (np.arange(target) * length / target).astype(np.int64)
     # stretch i ends where stretch i + 1 begins, that snippet included; the last at the video's end
     last = np.append(first[1:], length - 1)
-    # a stretch of one snippet takes no number from the stream, the others one each, in order
+    # a stretch of one snippet takes no random number, the others one each, in order
     picked: npt.NDArray[np.int64] = random.randint(first, last + 1, dtype=np.int64)
     return picked

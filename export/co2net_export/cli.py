@@ -2,19 +2,19 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from co2net.cli.dataset_options import dataset_options
 from co2net.data.dataset import DatasetOptions
+from co2net_runtime.artefact.contract import Optimize, Precision
 from co2net_runtime.cli.console import Command, note, quiet_option, version_option
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
 
 if TYPE_CHECKING:
     from co2net.checkpoint import Checkpoint
-    from co2net_export.cpu.cpu_graph import Optimize
     from co2net_export.export import Artefact, Exporter
     from co2net_export.parity.gate import Gate
     from co2net_export.precision.options import PrecisionOptions
@@ -27,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("out", type=_PATH)
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8-cpu", "int8-trt"]),
+    type=click.Choice(get_args(Precision)),
     default="fp32",
     show_default=True,
     help="What the graph computes in; inputs and outputs stay fp32.",
@@ -36,7 +36,7 @@ _PATH = click.Path(path_type=Path)
     "--calibration",
     type=_PATH,
     metavar="DATA",
-    help="Dataset to calibrate int8 on and to compare decisions and mAP on.",
+    help="Dataset: its training videos calibrate int8, its test videos judge decisions and mAP.",
 )
 @click.option(
     "--calibration-videos",
@@ -50,25 +50,31 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(["min-max", "percentile", "entropy"]),
     default="percentile",
     show_default=True,
-    help="How int8 ranges follow from what the activations hold.",
+    help="How int8 ranges follow from the activations' values.",
 )
 @click.option(
     "--held-out-videos",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Compare decisions on N of DATA's test videos. Default: all.",
+    help="Judge on N of DATA's test videos. Default: all.",
 )
 @click.option(
     "--float-layer",
     "float_layers",
     multiple=True,
     metavar="NAME",
-    help="Keep a further layer in float; repeatable. --sensitivity names them.",
+    help="Keep another layer in float; repeatable. --sensitivity names them.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse an int8 graph that misses the gate. Default: keep its most costly layers in "
+    "float, one after another, until it passes.",
 )
 @click.option(
     "--sensitivity",
     is_flag=True,
-    help="Print what each layer costs when it alone is lowered, and write nothing.",
+    help="Print the cost of lowering each layer alone, and write nothing.",
 )
 @click.option(
     "--optimize",
@@ -76,12 +82,12 @@ _PATH = click.Path(path_type=Path)
     help="Rewrite the fp32 graph for CPUs: about twice as fast from 80 snippets a call, and 2.6 "
     "times the size.",
 )
-@click.option("--streaming", is_flag=True, help="Also write the chunk graph, NAME.stream.onnx.")
+@click.option("--chunks", is_flag=True, help="Also write the chunk graph, NAME.chunk.onnx.")
 @click.option(
     "--live",
     is_flag=True,
     help="Also write the graph for co2net-infer --live, NAME.live.onnx; fp32 only. With DATA it "
-    "holds the mean features of the training videos, too.",
+    "also holds the mean features of the training videos.",
 )
 @click.option("--opset", type=int, default=20, show_default=True, help="ONNX opset, 18 to 21.")
 @click.option(
@@ -92,10 +98,11 @@ _PATH = click.Path(path_type=Path)
     "bounds",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Move a bound of the parity ladder: max_abs, mean_abs, segments, map_points; "
+    help="Move a bound on the differences from PyTorch: max_abs, mean_abs, segments, map_points; "
     "VALUE none lifts it. Repeatable.",
 )
-@click.option("--no-gate", is_flag=True, help="Write OUT whatever was measured; it will say so.")
+@click.option("--no-gate", is_flag=True, help="Write OUT whatever is measured; it will say so.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--published", is_flag=True, help="CHECKPOINT is a published CO2-Net state dict.")
 @click.option(
     "--pool-kernel",
@@ -116,30 +123,35 @@ def main(
     calibration_method: str,
     held_out_videos: int | None,
     float_layers: tuple[str, ...],
+    strict: bool,
     sensitivity: bool,
-    optimize: "Optimize | None",
-    streaming: bool,
+    optimize: Optimize | None,
+    chunks: bool,
     live: bool,
     opset: int,
     external_data: bool,
     bounds: tuple[str, ...],
     no_gate: bool,
+    overwrite: bool,
     published: bool,
     pool_kernel: int,
     dataset_options: DatasetOptions,
     quiet: bool,
 ) -> None:
-    """Export CHECKPOINT to the ONNX file OUT and prove that both say the same.
+    """Export CHECKPOINT to the ONNX file OUT and check that it agrees with the PyTorch model.
 
-    OUT is a file or a folder, in which the file is called NAME.PRECISION.onnx after the
-    checkpoint (NAME.fp32-cpu.onnx with --optimize cpu). It gets its name only if its outputs, its
-    decisions and its mAP are those of the PyTorch model within the precision's bounds; decisions
-    and mAP are compared where DATA is given. With --published, --classes names the model's
-    classes; --stride and --fps set its snippet timing.
+    CHECKPOINT is a file, or the folder of a training run, whose best.ckpt is taken. OUT is a file
+    or a folder, in which the file is called NAME.PRECISION.onnx after the checkpoint
+    (NAME.fp32-cpu.onnx with --optimize cpu). It is only written if its outputs, its decisions and
+    its mAP are those of the PyTorch model within the precision's bounds; decisions and mAP are
+    compared where DATA is given. A model card, NAME.md, goes beside it. With --published, --classes
+    names the model's classes, and --stride and --fps set its snippet timing.
+
+    Exit codes: 0 written, 2 wrong input, 3 the gate is not met and nothing was written.
 
     \b
     Examples:
-      co2net-export run/best.ckpt model.onnx --streaming --live
+      co2net-export run/ model.onnx --chunks --live
       co2net-export co2.pkl model.onnx --published --classes classes.txt
       co2net-export run/best.ckpt fast.onnx --optimize cpu
       co2net-export run/best.ckpt out/ --precision int8-cpu --calibration thumos14/
@@ -148,6 +160,8 @@ def main(
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
     from co2net_runtime.files.records import from_mapping
 
+    if checkpoint.is_dir():
+        checkpoint = _checkpoint_of_run(checkpoint, quiet)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
     options = from_mapping(
@@ -162,7 +176,9 @@ def main(
     if sensitivity:
         from co2net_export.sensitivity import sweep, table
 
-        for line in table(sweep(exporter, options)):
+        histograms = exporter.histograms(options)
+        rows = sweep(exporter.graph(), options, histograms, exporter.held_out, quiet=quiet)
+        for line in table(rows):
             click.echo(line)
         return
     if out.suffix != ".onnx":
@@ -173,15 +189,27 @@ def main(
         options,
         gate=_gate(precision, optimize or "none", bounds),
         enforce=not no_gate,
-        streaming=streaming,
+        strict=strict,
+        chunks=chunks,
         optimize=optimize or "none",
         live=live,
         external_data=external_data,
+        overwrite=overwrite,
     )
     for artefact in artefacts:
-        _report(artefact, quiet)
+        _print_report(artefact, quiet)
         click.echo(artefact.path)
-    _compare_with_fp32(exporter, artefacts[0], options, quiet)
+    if not quiet:
+        _print_gain(exporter, artefacts[0], options)
+
+
+def _checkpoint_of_run(run: Path, quiet: bool) -> Path:
+    best = run / "best.ckpt"
+    if not best.is_file():
+        last = " (it has last.ckpt: name that file)" if (run / "last.ckpt").is_file() else ""
+        raise InputError(f"{run}: a folder without best.ckpt{last}: expected a checkpoint file")
+    note(f"{run} is a folder: exporting {best}", quiet=quiet)
+    return best
 
 
 def _load(
@@ -189,7 +217,7 @@ def _load(
 ) -> "Checkpoint":
     # torch takes seconds to import: --help must not
     from co2net.checkpoint import Checkpoint
-    from co2net.data.class_list import read_class_list
+    from co2net.data.annotations import read_class_list
 
     if published:
         if dataset_options.classes is None:
@@ -223,13 +251,13 @@ def _exporter(
 ) -> "Exporter":
     from co2net.data.dataset import open_dataset
     from co2net_export.export import Exporter
-    from co2net_export.parity.videos import choose
+    from co2net_export.parity.videos import calibration_split
     from co2net_runtime.files.atomic import sha256
 
-    dataset = material = None
+    dataset = split = None
     if calibration is not None:
         dataset = open_dataset(calibration, dataset_options)
-        material = choose(
+        split = calibration_split(
             dataset, calibration_count=calibration_videos, held_out_count=held_out_videos
         )
         if dataset.timing != loaded.timing:
@@ -244,7 +272,7 @@ def _exporter(
         checkpoint_sha256=sha256(path),
         opset=opset,
         dataset=dataset,
-        material=material,
+        split=split,
         quiet=quiet,
     )
 
@@ -263,15 +291,15 @@ def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
     return from_mapping(Gate, values, "--gate")
 
 
-def _report(artefact: "Artefact", quiet: bool) -> None:
-    proof = artefact.proof
+def _print_report(artefact: "Artefact", quiet: bool) -> None:
+    report, name = artefact.report, artefact.path.name
     note(
-        f"{artefact.path.name}: {_size(artefact.path) / 1e6:.3g} MB; from PyTorch, cas max "
-        f"{proof.tensors.cas.max_abs:.1e} mean {proof.tensors.cas.mean_abs:.1e}, attention max "
-        f"{proof.tensors.attention.max_abs:.1e} mean {proof.tensors.attention.mean_abs:.1e}",
+        f"{name}: {_size(artefact.path) / 1e6:.3g} MB; from PyTorch, cas max "
+        f"{report.tensors.cas.max_abs:.1e} mean {report.tensors.cas.mean_abs:.1e}, attention max "
+        f"{report.tensors.attention.max_abs:.1e} mean {report.tensors.attention.mean_abs:.1e}",
         quiet=quiet,
     )
-    decisions = proof.decisions
+    decisions = report.decisions
     if decisions is None:
         note("  decisions not compared: name a dataset with --calibration", quiet=quiet)
     else:
@@ -283,33 +311,39 @@ def _report(artefact: "Artefact", quiet: bool) -> None:
             "crossed a threshold",
             quiet=quiet,
         )
-    if proof.accuracy is not None:
+    if report.accuracy is not None:
         note(
-            f"  mAP {proof.accuracy.artefact:.2f}, PyTorch {proof.accuracy.reference:.2f} "
-            f"({proof.accuracy.difference:+.2f})",
+            f"  mAP {report.accuracy.artefact:.2f}, PyTorch {report.accuracy.reference:.2f} "
+            f"({report.accuracy.difference:+.2f})",
             quiet=quiet,
         )
     for failure in artefact.failures:
-        note(f"warning: {artefact.path.name} would not pass the gate: {failure}", quiet=quiet)
+        note(f"warning: {name} would not pass the gate: {failure}", quiet=quiet)
 
 
-def _compare_with_fp32(
-    exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions", quiet: bool
-) -> None:
-    """Say what the lower precision buys on this machine."""
+def _print_gain(exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions") -> None:
+    """Say how much smaller and faster the lower precision is, and what kept layers cost of that."""
     from co2net_export.graph.session import open_graph, open_session
-    from co2net_export.parity.speed import SNIPPETS, speedup
+    from co2net_export.parity.speed import speedup
 
-    if (options.precision == "fp32" and artefact.contract.optimize == "none") or quiet:
+    if options.precision == "fp32" and artefact.contract.optimize == "none":
         return
+    session, size = open_session(artefact.path), _size(artefact.path)
     graph = exporter.graph()
-    faster = speedup(open_graph(graph), open_session(artefact.path), artefact.contract)
-    size = _size(artefact.path) / graph.ByteSize()
-    verdict = f"{size:.2f} of fp32's size, {faster:.1f} times its speed at {SNIPPETS} snippets here"
-    if size >= 1 and faster <= 1:
-        note(f"warning: neither smaller nor faster than fp32 on this machine: {verdict}")
+    gain = speedup(open_graph(graph), session, artefact.contract)
+    ratio = size / graph.ByteSize()
+    text = f"{ratio:.2f} of fp32's size, {gain}"
+    if ratio >= 1 and gain.told and gain.high <= 1:
+        note(f"warning: neither smaller nor faster than fp32 on this machine: {text}")
     else:
-        note(f"  {verdict}")
+        note(f"  {text}")
+    if artefact.kept:
+        strict = exporter.lowered(options)
+        loss = speedup(open_graph(strict), session, artefact.contract)
+        note(
+            f"  kept in float to meet the gate: {', '.join(artefact.kept)}; without that, it would "
+            f"have {strict.ByteSize() / size:.2f} of its size, and it has {loss}"
+        )
 
 
 def _size(path: Path) -> int:

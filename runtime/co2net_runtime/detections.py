@@ -1,32 +1,46 @@
 """Detections of one video, and the files they are written to and read from."""
 
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import label_name, normalized, read_json
 
 FORMAT_VERSION = "co2net 1"
+
+_TWICE = "{!r} is there twice: which one counts cannot be told"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a video in which an action was found."""
+
+    start_s: float  # seconds
+    end_s: float  # seconds
+    score: float  # unbounded, can be negative
+    label: str  # name of the class
 
 
 @dataclass(frozen=True)
 class Detections:
     """The segments found in one video, in the decoder's order.
 
-    segments (N, 2) float64: start and end in seconds. scores (N,) float64, unbounded, can be
-    negative. labels (N,) int64: indices into `classes`.
+    Iterating gives a `Segment` each; the arrays hold the same.
+
+    Example:
+        for segment in localizer(features).at_operating_point():
+            print(segment.label, segment.start_s, segment.end_s, segment.score)
     """
 
-    segments: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
+    segments: npt.NDArray[np.float64]  # (N, 2) start and end in seconds
+    scores: npt.NDArray[np.float64]  # (N,) unbounded, can be negative
+    labels: npt.NDArray[np.int64]  # (N,) indices into `classes`
+    classes: tuple[str, ...]  # the model's C class names
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -36,6 +50,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __iter__(self) -> Iterator[Segment]:
+        for (start, end), score, label in zip(
+            self.segments.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True
+        ):
+            yield Segment(start, end, score, self.classes[label])
 
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Detections":
         """Return the detections that a mask (N,) or an index array picks."""
@@ -61,10 +81,8 @@ class Detections:
     def to_records(self) -> list[dict[str, Any]]:
         """Return the segments as ActivityNet result records, times in seconds, full precision."""
         return [
-            {"label": self.classes[label], "score": score, "segment": segment}
-            for label, score, segment in zip(
-                self.labels.tolist(), self.scores.tolist(), self.segments.tolist(), strict=True
-            )
+            {"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]}
+            for one in self
         ]
 
     @staticmethod
@@ -74,12 +92,12 @@ class Detections:
         Raises InputError for a damaged record, end < start, a value that is not finite or a label
         outside `classes`; `where` names the source.
         """
-        index = {name: label for label, name in enumerate(classes)}
+        index = {normalized(name): label for label, name in enumerate(classes)}
         rows = []
         try:
             for record in records:
                 start, end = (float(value) for value in record["segment"])
-                label, score = str(record["label"]), float(record["score"])
+                label, score = label_name(record["label"]), float(record["score"])
                 if label not in index:
                     raise InputError(f"{where}: unknown label {label!r}")
                 if not (end >= start and np.isfinite([start, end, score]).all()):
@@ -88,9 +106,10 @@ class Detections:
                         "finite numbers and end >= start"
                     )
                 rows.append((start, end, score, index[label]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"{where}: expected records with 'label', 'score' and 'segment': [start, end]"
+                f"{where}: expected records with 'label', 'score' and 'segment': [start, end] "
+                f"({type(error).__name__}: {error})"
             ) from error
         table = np.array(rows, dtype=np.float64).reshape(-1, 4)
         return Detections(table[:, :2], table[:, 2], table[:, 3].astype(np.int64), classes)
@@ -114,26 +133,36 @@ def read_results(
 
     classes: the known labels; without them, the labels found, sorted.
 
-    Raises InputError if the file is missing, empty, no such JSON, or a record is damaged.
+    Raises InputError if the file is missing, empty, no such JSON, lists a video twice, or a record
+    is damaged.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        results = document["results"]
-        videos = dict(results.items())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the predictions: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f'{path}: expected ActivityNet results, {{"results": {{video: [...]}}}}'
-        ) from error
+    document = read_json(path, "predictions", _without_repeats)
+    results = document.get("results") if isinstance(document, dict) else None
+    if not isinstance(results, dict) or not all(isinstance(v, list) for v in results.values()):
+        raise InputError(f'{path}: expected ActivityNet results, {{"results": {{video: [...]}}}}')
     if classes is None:
         try:
-            found = {str(record["label"]) for records in videos.values() for record in records}
+            found = {label_name(record["label"]) for each in results.values() for record in each}
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: a result record without a 'label'") from error
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
         classes = sorted(found)
     names = tuple(classes)
-    return {
-        str(video): Detections.from_records(records, names, f"{path}: {video}")
-        for video, records in videos.items()
-    }
+    read: dict[str, Detections] = {}
+    for video, records in results.items():
+        if normalized(video) in read:
+            raise InputError(f"{path}: {_TWICE.format(video)}")
+        read[normalized(video)] = Detections.from_records(
+            records, names, f"{path}: {normalized(video)}"
+        )
+    return read
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; raise ValueError if it names something twice, as JSON allows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(_TWICE.format(next(name for name in names if names.count(name) > 1)))
+    return found

@@ -17,6 +17,10 @@ class BackendError(Co2netError):
     """An inference engine is missing, refuses the model, or is not the one that was asked for."""
 
 
+class GateError(Co2netError):
+    """What was measured exceeds the bounds that were set; exit code 3."""
+
+
 class MissingDependencyError(Co2netError):
     """An optional package is not installed; the text names the extra to install."""
 

@@ -1,10 +1,10 @@
 """Feature files in every format users have -> (T, D) float32, checked."""
 
-import io
+import contextlib
+import logging
 import os
 import sys
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,103 +13,210 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.npy import check_not_cut, map_npy, npz_shapes, parse_npy, read_npz
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".npy", ".npz")
 STDIN = "-"
 
+# extractors differ by a snippet or two in how they treat a video's end
+MAX_STREAM_DIFFERENCE = 2
+
+# crops of a frame, of which features may hold one row each
+_CROPS = (10, 5)
+
+STREAMS = ("rgb", "flow")
+
+Array = npt.NDArray[Any]
 Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """The features of one video: one file of both streams, or RGB here and flow in another."""
+    """The features of one video: one file, or RGB in one and flow in another."""
 
     video: str
     path: Path
     flow_path: Path | None = None
+    key: str | None = None  # the array to take from a .npz file; None: as `choose_arrays` does
+    average_crops: bool = False  # of (T, crops, D), take the mean over the crops
+
+    @property
+    def where(self) -> str:
+        """The file, or both files, for error texts."""
+        return str(self.path) if self.flow_path is None else f"{self.path} with {self.flow_path}"
 
     def read(self, feature_dim: int | None = None) -> Features:
-        """Return the features (T, D) float32, T >= 1, all finite; RGB channels first.
+        """Read the features; RGB channels come first.
 
-        feature_dim: the width D that a model wants, None for any.
+        The longer of two streams is cut at its end, by at most MAX_STREAM_DIFFERENCE snippets.
 
-        Raises InputError naming the file, what was expected and what was found.
+        Args:
+            feature_dim: The width D that a model wants; None for any.
+
+        Returns:
+            (T, D) float32, T >= 1, all finite.
+
+        Raises:
+            InputError: A file is missing, damaged or of another shape or dtype; the text names the
+                file, what was expected and what was found.
         """
-        rows = open_array(self.path)
-        if self.flow_path is None:
-            return check_features(rows, str(self.path), feature_dim)
-        flow = open_array(self.flow_path)
-        rgb_checked = check_features(rows, str(self.path))
-        flow_checked = check_features(flow, str(self.flow_path))
-        if len(rgb_checked) != len(flow_checked):
+        parts = self.streams(feature_dim)
+        for part in parts:
+            check_not_cut(part, self.where)
+        if len(parts) == 1:
+            return check_features(parts[0], self.where, feature_dim)
+        length = common_length(len(parts[0]), len(parts[1]), self.where)
+        if {len(part) for part in parts} != {length}:
+            logger.info("%s: the longer stream is cut to %d snippets", self.where, length)
+        places = (
+            [f"{self.path}: {stream}" for stream in STREAMS]
+            if self.flow_path is None
+            else [str(self.path), str(self.flow_path)]
+        )
+        checked = [
+            check_features(part[:length], place) for part, place in zip(parts, places, strict=True)
+        ]
+        return check_features(np.concatenate(checked, axis=1), self.where, feature_dim)
+
+    def streams(self, feature_dim: int | None = None) -> tuple[Array, ...]:
+        """Open the features: one array (T, D), or RGB and flow, not yet cut to one length.
+
+        The arrays of .npy files stay on disk. Their values are not checked.
+
+        Raises InputError as `read` does.
+        """
+        paths = [path for path in (self.path, self.flow_path) if path is not None]
+        arrays = []
+        for path in paths:
+            wanted = feature_dim if len(paths) == 1 else None
+            for rows in open_arrays(path, wanted, self.key):
+                arrays.append(as_rows(rows, str(path), average_crops=self.average_crops))
+                check_rows(arrays[-1], str(path))
+        if len(arrays) > 2:
             raise InputError(
-                f"{self.flow_path}: {len(flow_checked)} snippets of flow, but {self.path} has "
-                f"{len(rgb_checked)} of RGB: extract both with the same stride"
+                f"{self.where}: {len(arrays)} arrays, expected one of RGB, one of flow"
             )
-        joined = np.concatenate([rgb_checked, flow_checked], axis=1)
-        return check_features(joined, f"{self.path} with {self.flow_path}", feature_dim)
+        return tuple(arrays)
 
-    def mapped(self) -> tuple[npt.NDArray[Any], ...]:
-        """Return the arrays of the file or of both files, left on disk; none if not .npy files.
+    def mapped(self) -> tuple[Array, ...]:
+        """Return what `streams` does if it all stays on disk, else nothing.
 
-        Raises InputError if a file cannot be opened.
+        Raises InputError as `read` does.
         """
         paths = [path for path in (self.path, self.flow_path) if path is not None]
         if any(path.suffix != ".npy" for path in paths):
             return ()
-        return tuple(open_array(path) for path in paths)
+        return self.streams()
+
+    def length(self) -> int | None:
+        """Return T from the headers; None for stdin, and for files that cannot be used."""
+        with contextlib.suppress(InputError):
+            if self.path.suffix == ".npz":
+                shapes = npz_shapes(self.path).values()
+                return next((shape[0] for shape in shapes if len(shape) == 2), None)
+            if str(self.path) != STDIN:
+                return min(len(part) for part in self.streams())
+        return None
 
 
-def find_feature_files(
-    arguments: Iterable[str | os.PathLike[str]], flow: str | os.PathLike[str] | None = None
-) -> list[FeatureFile]:
-    """Return the feature files that files, folders and glob patterns name.
+def common_length(rgb: int, flow: int, where: str) -> int:
+    """Return the snippets that both streams of a video have: the rule for all commands.
 
-    Folders give their .npy and .npz files, sorted by name; the video's name is the file's stem.
-    "-" is one .npy on stdin, named stdin.
-    flow: a folder that holds the flow features of each video under the same file name.
-
-    Raises InputError if an argument names nothing, or two files have the same stem.
+    Raises InputError if they differ by more than MAX_STREAM_DIFFERENCE; `where` names the source.
     """
-    found: dict[str, FeatureFile] = {}
-    for argument in arguments:
-        for path in _expand(Path(argument)):
-            flow_path = None if flow is None else Path(flow) / path.name
-            video = "stdin" if str(path) == STDIN else path.stem
-            earlier = found.get(video)
-            if earlier is not None and earlier.path.resolve() != path.resolve():
-                raise InputError(
-                    f"{path}: its video has the same name as {earlier.path}: results are kept by "
-                    "name, so run them apart"
-                )
-            found[video] = FeatureFile(video, path, flow_path)
-    return list(found.values())
+    if abs(rgb - flow) > MAX_STREAM_DIFFERENCE:
+        raise InputError(
+            f"{where}: {rgb} snippets of RGB but {flow} of flow: extract both with the same stride"
+        )
+    return min(rgb, flow)
 
 
-def open_array(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Open the array of a .npy file (memory-mapped) or of a .npz file that holds just one.
+def open_arrays(
+    path: str | os.PathLike[str], feature_dim: int | None = None, key: str | None = None
+) -> tuple[Array, ...]:
+    """Open the array of a .npy file (memory-mapped), or those of a .npz file that are features.
 
-    "-" reads one .npy from stdin. Nothing pickled is read.
+    "-" reads one .npy from stdin. Nothing pickled is read. Arguments as in `choose_arrays`.
 
-    Raises InputError if the file is missing, empty, truncated, holds objects, or is of another
+    Raises InputError if the file is missing, empty, damaged, cut, holds objects, or is of another
     format.
     """
     file = Path(path)
     if str(path) == STDIN:
-        return _read_stdin()
+        return (parse_npy(sys.stdin.buffer.read(), "stdin"),)
     if not file.is_file():
         raise InputError(f"{path}: no such file")
     if file.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a {' or '.join(SUFFIXES)} file")
     if file.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
-    try:
-        return _open_npy(file) if file.suffix == ".npy" else _open_npz(file)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged or truncated, expected a numpy array") from error
+    if file.suffix == ".npy":
+        return (map_npy(file),)
+    return choose_arrays(read_npz(file), str(path), feature_dim, key)
 
 
-def check_features(rows: npt.NDArray[Any], where: str, feature_dim: int | None = None) -> Features:
+def choose_arrays(
+    arrays: Mapping[str, Array], where: str, feature_dim: int | None, key: str | None
+) -> tuple[Array, ...]:
+    """Return the features among the arrays of an archive.
+
+    Args:
+        arrays: By name.
+        where: The archive, for errors.
+        feature_dim: The width of which one array may be, if none of the rules below decides.
+        key: The name of the array to take.
+
+    Returns:
+        The array `key`; the only one; those called rgb and flow; or the only one of that width.
+
+    Raises:
+        InputError: None of this is there.
+    """
+    named = {name.casefold(): rows for name, rows in arrays.items()}
+    fitting = [rows for rows in arrays.values() if rows.ndim == 2 and rows.shape[1] == feature_dim]
+    if key is not None and key in arrays:
+        return (arrays[key],)
+    if key is None and len(arrays) == 1:
+        return tuple(arrays.values())
+    if key is None and set(STREAMS) <= named.keys():
+        return named["rgb"], named["flow"]
+    if key is None and len(fitting) == 1:
+        return tuple(fitting)
+    found = ", ".join(f"{name} {rows.shape}" for name, rows in list(arrays.items())[:5])
+    wanted = "one array, or rgb and flow" if key is None else f"an array {key!r}"
+    hint = ": name one with --key" if key is None and arrays else ""
+    raise InputError(f"{where}: expected {wanted} in the archive, found {found or 'none'}{hint}")
+
+
+def as_rows(array: Array, where: str, *, average_crops: bool = False) -> Array:
+    """Return features as (T, D): axes of length 1 are dropped, (T, 1, 1, D) or (1, T, D).
+
+    average_crops: of (T, crops, D) or (crops, T, D), return the mean over the crops, float32.
+
+    Raises InputError for crops that are not to be averaged; `where` names the source.
+    """
+    if array.ndim <= 2 or not array.size or array.dtype.kind != "f":
+        return array
+    sizes = [size for size in array.shape if size > 1]
+    if len(sizes) <= 2:
+        return array.reshape((1, 1, *sizes)[-2:])
+    axes = (axis for count in _CROPS for axis in (1, 0) if array.shape[axis] == count)
+    crops = next(axes, None)
+    if array.ndim != 3 or crops is None:
+        return array
+    if not average_crops:
+        raise InputError(
+            f"{where}: shape {array.shape}: {array.shape[crops]} crops of each snippet, expected "
+            "(T, D): average them with 'co2net-data convert --average-crops' or "
+            f"features.mean(axis={crops})"
+        )
+    mean: Features = array.mean(axis=crops, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def check_features(rows: Array, where: str, feature_dim: int | None = None) -> Features:
     """Return features (T, D) as float32, T >= 1, all finite.
 
     float16 and float64 are cast. Raises InputError for what `check_rows` refuses and for NaN or
@@ -122,14 +229,15 @@ def check_features(rows: npt.NDArray[Any], where: str, feature_dim: int | None =
     finite = np.isfinite(features)
     if not finite.all():
         snippets, channels = np.nonzero(~finite)
+        values = "1 value is" if len(snippets) == 1 else f"{len(snippets)} values are"
         raise InputError(
-            f"{where}: {len(snippets)} values are NaN or infinite (as float32), the first in "
-            f"snippet {snippets[0]}, channel {channels[0]}"
+            f"{where}: {values} NaN or infinite (as float32), the first in snippet {snippets[0]}, "
+            f"channel {channels[0]}"
         )
     return features
 
 
-def check_rows(rows: npt.NDArray[Any], where: str, feature_dim: int | None = None) -> None:
+def check_rows(rows: Array, where: str, feature_dim: int | None = None) -> None:
     """Check that an array is (T, D) floating-point with T >= 1; its values are not read.
 
     Raises InputError for another number of dimensions, another width than `feature_dim`, T = 0,
@@ -140,60 +248,15 @@ def check_rows(rows: npt.NDArray[Any], where: str, feature_dim: int | None = Non
     if rows.ndim != 2:
         raise InputError(f"{where}: expected an array (T, D), found shape {rows.shape}")
     if feature_dim is not None and rows.shape[1] != feature_dim:
-        hint = " (transposed?)" if rows.shape[0] == feature_dim else ""
+        hint = ""
+        if rows.shape[0] == feature_dim:
+            hint = " (transposed?)"
+        elif 2 * rows.shape[1] == feature_dim:
+            hint = " (one stream of two? Pass the RGB files and --flow DIR)"
         raise InputError(
             f"{where}: expected {feature_dim} channels a snippet, found shape {rows.shape}{hint}"
         )
     if rows.shape[0] == 0:
         raise InputError(f"{where}: no snippets (T = 0)")
-
-
-def _open_npy(file: Path) -> npt.NDArray[Any]:
-    with file.open("rb") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_2_0
-        if version == (1, 0):
-            read = np.lib.format.read_array_header_1_0
-        _, _, dtype = read(stream)
-    if dtype.hasobject:
-        raise InputError(
-            f"{file}: an object array, expected one video's features as numbers (T, D): "
-            "split a published bundle with 'co2net-data convert'"
-        )
-    mapped: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    return mapped
-
-
-def _read_stdin() -> npt.NDArray[Any]:
-    # numpy seeks, and a pipe cannot
-    content = io.BytesIO(sys.stdin.buffer.read())
-    try:
-        return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise InputError("stdin: damaged or truncated, expected one .npy array") from error
-
-
-def _open_npz(file: Path) -> npt.NDArray[Any]:
-    # opened here, since numpy leaves the file open when the archive is damaged
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        if len(archive.files) != 1:
-            raise InputError(
-                f"{file}: expected one array in the archive, found {len(archive.files)}: "
-                f"{', '.join(archive.files[:5])}"
-            )
-        return np.asarray(archive[archive.files[0]])
-
-
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        if not files:
-            raise InputError(f"{path}: no {' or '.join(SUFFIXES)} file in this folder")
-        return files
-    if not path.exists() and any(sign in str(path) for sign in "*?["):
-        anchor = Path(path.anchor) if path.anchor else Path()
-        files = sorted(anchor.glob(str(path.relative_to(path.anchor))))
-        if not files:
-            raise InputError(f"{path}: no file matches this pattern")
-        return files
-    return [path]
+    if rows.shape[1] == 0:
+        raise InputError(f"{where}: no channels (D = 0)")

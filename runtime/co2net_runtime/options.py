@@ -11,21 +11,30 @@ if TYPE_CHECKING:  # command lines show the options without it
     import numpy.typing as npt
 
 
+# far beyond any video's: what a damaged file states must not overflow later
+_MAX_FRAMES = 1 << 31
+
+
 @dataclass(frozen=True)
 class SnippetTiming:
-    """Where snippet i lies in time: it starts at i * snippet_frames / fps seconds.
+    """Where snippet i lies in time: at (i * snippet_frames + offset_frames) / fps seconds.
 
-    `snippet_frames` is the distance between the starts of neighbouring snippets (the stride of
-    the feature extraction), `fps` the frame rate of the video it ran on. The defaults are
-    CO2-Net's: 16 frames at 25 fps, 0.64 s.
+    The defaults are CO2-Net's: 16 frames at 25 fps, 0.64 s.
     """
 
-    snippet_frames: int = 16
-    fps: float = 25.0
+    snippet_frames: int = 16  # between the starts of neighboring snippets: the extraction's stride
+    fps: float = 25.0  # frame rate of the video that the extraction ran on
+    # position of the first snippet: for overlapping windows, half of what a window is longer than
+    # the stride
+    offset_frames: int = 0
 
     def __post_init__(self) -> None:
         if self.snippet_frames < 1:
             raise ValueError(f"snippet_frames must be at least 1, got {self.snippet_frames}")
+        if self.offset_frames < 0:
+            raise ValueError(f"offset_frames must not be negative, got {self.offset_frames}")
+        if max(self.snippet_frames, self.offset_frames) > _MAX_FRAMES:
+            raise ValueError(f"snippet_frames and offset_frames go up to {_MAX_FRAMES}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps must be a positive number, got {self.fps}")
 
@@ -33,13 +42,20 @@ class SnippetTiming:
         """Return snippet positions (any shape) in seconds, float64."""
         import numpy as np
 
-        return np.asarray(snippets, dtype=np.float64) * self.snippet_frames / self.fps
+        frames = np.asarray(snippets, dtype=np.float64) * self.snippet_frames
+        return (frames + self.offset_frames) / self.fps
 
     def to_snippets(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return seconds (any shape) as fractional snippet positions, float64."""
         import numpy as np
 
-        return np.asarray(seconds, dtype=np.float64) * self.fps / self.snippet_frames
+        frames = np.asarray(seconds, dtype=np.float64) * self.fps
+        return (frames - self.offset_frames) / self.snippet_frames
+
+    @property
+    def snippet_s(self) -> float:
+        """Seconds from one snippet to the next."""
+        return self.snippet_frames / self.fps
 
 
 @dataclass(frozen=True)

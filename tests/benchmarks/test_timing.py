@@ -11,7 +11,7 @@ from co2net_benchmarks.timing import (
     paired_ratio,
     percentile,
     required_samples,
-    summarise,
+    summarize,
 )
 
 TIMES = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
@@ -58,21 +58,21 @@ def test_required_samples_are_the_fewest(percent):
 
 
 def test_tail_percentiles_need_their_samples():
-    few, enough, many = (summarise([0.1] * count) for count in (63, 64, 662))
+    few, enough, many = (summarize([0.1] * count) for count in (63, 64, 662))
     assert (few.p90_s, few.p99_s) == (None, None)
     assert (enough.p90_s, enough.p99_s) == (0.1, None)
     assert (many.p90_s, many.p99_s) == (0.1, 0.1)
 
 
 def test_summary_keeps_the_tail_and_flags_a_moving_clock():
-    steady = summarise([1.0, 1.01, 0.99, 1.0])
+    steady = summarize([1.0, 1.01, 0.99, 1.0])
     assert not steady.unsteady
-    spiky = summarise([1.0] * 99 + [50.0])
+    spiky = summarize([1.0] * 99 + [50.0])
     assert spiky.max_s == 50.0
     assert spiky.p50_s == 1.0
     assert spiky.mean_s == pytest.approx(1.49)
     assert spiky.unsteady
-    assert summarise([2.0]).cov is None
+    assert summarize([2.0]).cov is None
 
 
 @given(TIMES)

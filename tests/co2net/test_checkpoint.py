@@ -1,10 +1,15 @@
+import contextlib
 import io
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from co2net.checkpoint import Checkpoint
 from co2net.config import ModelConfig
@@ -26,8 +31,16 @@ def checkpoint():
         timing=SnippetTiming(8, 30.0),
         decode=DecodeOptions(class_threshold=0.3),
         provenance={"program": "a test", "iteration": 7},
+        extraction={"backbone": "i3d", "stride": 8},
         training={"step": torch.arange(3), "nested": {"rng": [1, 2]}},
     )
+
+
+@pytest.fixture(scope="module")
+def saved_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "a.ckpt"
+    Checkpoint(CONFIG, CLASSES, CO2Net(CONFIG).state_dict()).save(path)
+    return path.read_bytes()
 
 
 def published(path, extra=None, **changes):
@@ -51,7 +64,7 @@ def test_a_checkpoint_rebuilds_the_model_by_itself(checkpoint, tmp_path):
         expected, found = checkpoint.build()(features), again.build()(features)
     assert torch.equal(expected.cas, found.cas)
     assert torch.equal(expected.attention, found.attention)
-    for name in ("model", "classes", "timing", "decode", "provenance"):
+    for name in ("model", "classes", "timing", "decode", "provenance", "extraction"):
         assert getattr(again, name) == getattr(checkpoint, name)
     assert torch.equal(again.training["step"], torch.arange(3))
     assert not again.build().training
@@ -100,6 +113,85 @@ def test_a_published_state_dict_of_another_shape_is_refused(changes, text, tmp_p
     path = published(tmp_path / "co2.pkl", **changes)
     with pytest.raises(InputError, match=text):
         Checkpoint.from_published(path, classes=CLASSES)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", None])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", ""])
+def test_wrapped_state_dicts_load(wrapper, prefix, tmp_path):
+    plain = published(tmp_path / "co2.pkl")
+    weights = {prefix + name: v for name, v in torch.load(plain, weights_only=True).items()}
+    path = tmp_path / "wrapped.pkl"
+    torch.save({"epoch": 3, wrapper: weights} if wrapper else weights, path)
+    expected = Checkpoint.from_published(plain, classes=CLASSES).weights
+    found = Checkpoint.from_published(path, classes=CLASSES).weights
+    assert list(found) == list(expected)
+    with pytest.raises(InputError, match="--published"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": 3}, "its class list is not a list of names"),
+        ({"classes": ["a", "b", 3]}, "its class list is not a list of names"),
+        ({"weights": [1]}, "weights are not a mapping"),
+        ({"provenance": 3}, "damaged co2net checkpoint"),
+        ({"training": [1]}, "a list where a mapping belongs"),
+        ({"extraction": "i3d"}, "a str where a mapping belongs"),
+        ({"timing": {"fps": "fast"}}, "timing: fps"),
+        ({"model": {"classes": 3, "embed_dim": 2**62}}, "model|shape"),
+        ({"version": "x" * 10}, "checkpoint version"),
+    ],
+)
+def test_parts_of_a_wrong_type_are_named(changes, words, checkpoint, tmp_path):
+    path = tmp_path / "a.ckpt"
+    checkpoint.save(path)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, **changes}, path)
+    with pytest.raises(InputError, match=rf"a\.ckpt: .*({words})"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.full((12,), torch.nan), "NaN or infinity"),
+        (torch.zeros(1).expand(12), "not a whole floating-point tensor"),
+        (torch.zeros(12, dtype=torch.int64), "not a whole floating-point tensor"),
+        (torch.zeros(12).to_sparse(), "not a whole floating-point tensor"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_named(value, words, checkpoint, tmp_path):
+    path = tmp_path / "a.ckpt"
+    checkpoint.save(path)
+    content = torch.load(path, weights_only=True)
+    content["weights"]["fusion.0.bias"] = value
+    torch.save(content, path)
+    with pytest.raises(InputError, match=rf"fusion\.0\.bias .*{words}"):
+        Checkpoint.load(path)
+    with pytest.raises(InputError, match=rf"fusion\.0\.bias .*{words}"):
+        Checkpoint.from_published(published(path, fusion__0__bias=value), classes=CLASSES)
+
+
+def test_a_file_that_unpacks_to_more_than_itself_is_refused(tmp_path):
+    path = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**7))
+    with pytest.raises(InputError, match="it is compressed"):
+        Checkpoint.load(path)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**31), st.integers(1, 40))
+def test_any_damage_is_an_input_error(saved_bytes, tmp_path_factory, seed, count):
+    random = np.random.default_rng(seed)
+    data = bytearray(saved_bytes)
+    for place in random.integers(len(data), size=count):
+        data[place] = random.integers(256)
+    path = tmp_path_factory.mktemp("damaged") / "a.ckpt"
+    path.write_bytes(data[: random.integers(1, len(data))] if seed % 3 == 0 else data)
+    with contextlib.suppress(InputError):  # damage in unused bytes may pass
+        Checkpoint.load(path)
 
 
 def test_a_class_list_of_the_wrong_length_is_refused(tmp_path):

@@ -1,8 +1,18 @@
 import pytest
 
-from co2net.config import PRESETS, LossOptions, TrainConfig
-from co2net.settings import apply_settings, differences, dump_config, read_config
+from co2net.cli.train import main
+from co2net.config import PRESETS, TrainConfig
+from co2net.settings import (
+    ALIASES,
+    FROM_DATA,
+    _flatten,
+    apply_settings,
+    differences,
+    dump_config,
+    read_config,
+)
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.records import to_mapping
 
 
 def test_presets_are_the_published_settings():
@@ -52,16 +62,47 @@ def test_settings_are_typed_as_in_yaml():
         ("iterations", "expected key=value"),
         ("iterations=many", "iterations: expected int, found 'many'"),
         ("iterations=0", "iterations must be at least 1"),
-        ("loss.strategy=best", "expected one of co2, evidential"),
+        ("optimizer=sgd", "expected one of adam, adamw"),
         ("seed=-1", "seed must lie in"),
-        ("iterations=[", "not YAML"),
+        ("iterations=[", "not valid YAML"),
         ("model.pool_kernel=4", "pool_kernel must be odd"),
+        ("model.width=64", "did you mean 'model.embed_dim' or 'model.attention_dim'?"),
+        ("lr=1e-4", "did you mean 'learning_rate'?"),
+        ("epochs=3", "did you mean 'iterations'?"),
+        ("batch_size=8", "did you mean 'pairs' or 'singles'?"),
+        ("loss.rgb_dim=3", "the dataset decides it: see --rgb-dim N"),
+        ("x" * 1000 + "=1", "unknown key '" + "x" * 60 + "...'"),
+        ("iterations=.inf", "iterations: expected int, found inf"),
+        ("iterations=.nan", "iterations: expected int, found nan"),
+        ("learning_rate=.inf", "learning_rate must be a finite number"),
+        ("loss.norm_weight=.nan", "norm_weight must be a finite number"),
+        ("model.dropout=.nan", "dropout must be a finite number"),
+        ("ema_decay=1", "ema_decay must lie in (0, 1)"),
+        ("clip_norm=0", "clip_norm must be positive"),
+        ("warmup=5000", "warmup must be shorter than the training"),
+        ("loss.strategy=evidential", "no longer exists, only co2 does"),
     ],
 )
 def test_wrong_settings_are_named(setting, words):
     with pytest.raises(InputError) as error:
         apply_settings([setting], TrainConfig())
     assert words in str(error.value)
+
+
+def test_settings_of_earlier_versions_are_read(tmp_path):
+    file = tmp_path / "config.yaml"
+    old = "loss: {strategy: co2, evidential_weight: 1.0, guide_amplitude: 0.7, topk_divisor: 5}"
+    file.write_text(old)
+    assert read_config(file, TrainConfig()).loss.topk_divisor == 5
+
+
+def test_aliases_and_the_datasets_keys_name_settings_and_options_that_exist():
+    known = {key for key, _ in _flatten(to_mapping(TrainConfig()))}
+    for alias, meant in ALIASES.items():
+        assert set(meant) <= known, alias
+        assert alias not in known
+    options = {name for option in main.params for name in option.opts}
+    assert {text.split()[0] for text in FROM_DATA.values()} <= options
 
 
 def test_patience_without_a_choice_is_refused():
@@ -80,8 +121,3 @@ def test_wrong_files_are_refused(content, tmp_path):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot read the config"):
         read_config(tmp_path / "none.yaml", TrainConfig())
-
-
-def test_loss_options_check_themselves():
-    with pytest.raises(ValueError, match="guide_amplitude"):
-        LossOptions(guide_amplitude=1.0)

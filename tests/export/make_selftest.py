@@ -49,7 +49,7 @@ def write(folder: Path) -> None:
     videos = [synthetic_features(length, CONFIG.feature_dim) for length in LENGTHS]
     for precision in PRECISIONS:
         options = PrecisionOptions(precision)
-        ranges = calibrate(fp32, options, videos) if options.quantised else {}
+        ranges = calibrate(fp32, options, videos) if options.quantized else {}
         graph = lower(fp32, options, ranges)
         contract = Contract(
             classes=checkpoint.classes,

@@ -22,7 +22,7 @@ TOLERANCES = {
     "tiny.int8-cpu": 2e-2,
     "tiny.int8-trt": 2e-2,
 }
-NAMES = [f"{name}{kind}" for name in TOLERANCES for kind in ("", ".stream")] + ["tiny_cpu"]
+NAMES = [f"{name}{kind}" for name in TOLERANCES for kind in ("", ".chunk")] + ["tiny_cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def arrays():
 def case(request, arrays):
     """A padded batch for one artefact, what to expect of its first row, and how exactly."""
     name = request.param
-    known = name.removesuffix(".stream").replace("_cpu", "")
+    known = name.removesuffix(".chunk").replace("_cpu", "")
     features = np.full((2, 45, 16), np.nan, np.float32)
     features[0, :40] = arrays["video_40_features"]
     features[1, :17] = arrays["video_17_features"]
     feeds = {"features": features, "lengths": np.array([40, 17])}
-    if name.endswith(".stream"):
+    if name.endswith(".chunk"):
         feeds["context"] = np.stack([features[0, :40].mean(0), features[1, :17].mean(0)])
     expected = {
         output: arrays[f"{known}_video_40_{output}"].reshape(40, -1)

@@ -15,10 +15,10 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def fails(*arguments):
+def fails(*arguments, code=2):
     """Run and return the one line on stderr."""
     result = run(*arguments, "--quiet")
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == code, result.output
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     return line
@@ -31,11 +31,11 @@ def contract_of(path):
 
 def test_exports_and_prints_the_paths(checkpoint_path, data, tmp_path):
     result = run(
-        checkpoint_path, tmp_path / "out", "--calibration", data, "--streaming", "--opset", "18",
+        checkpoint_path, tmp_path / "out", "--calibration", data, "--chunks", "--opset", "18",
         "--held-out-videos", "3", "--precision", "fp16", "--gate", "segments=none",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    written = [tmp_path / "out" / f"tiny.fp16{kind}.onnx" for kind in ("", ".stream")]
+    written = [tmp_path / "out" / f"tiny.fp16{kind}.onnx" for kind in ("", ".chunk")]
     assert result.stdout.split() == [str(path) for path in written]
     contract = contract_of(written[0])
     assert contract.opset == 18
@@ -71,7 +71,7 @@ def test_published_state_dicts_with_their_classes_and_timing(tiny, tmp_path):
 def test_int8_on_held_out_decisions(checkpoint_path, data, tmp_path):
     arguments = (checkpoint_path, tmp_path / "model.onnx", "--precision", "int8-cpu")
     assert "--calibration DATA" in fails(*arguments)
-    line = fails(*arguments, "--calibration", data, "--gate", "segments=0")
+    line = fails(*arguments, "--calibration", data, "--gate", "segments=0", "--strict", code=3)
     assert "share of segments changed" in line
     assert list(tmp_path.iterdir()) == []
     result = run(*arguments, "--calibration", data, "--gate", "segments=0", "--no-gate")
@@ -126,6 +126,63 @@ def test_bad_checkpoints_get_one_line(tmp_path):
     assert "no such file" in fails(tmp_path / "missing.ckpt", tmp_path / "model.onnx")
     (tmp_path / "bad.ckpt").write_bytes(b"nothing")
     assert "not a checkpoint" in fails(tmp_path / "bad.ckpt", tmp_path / "model.onnx")
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(checkpoint_path, tmp_path):
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    assert "a folder without best.ckpt: expected a checkpoint file" in fails(
+        run_folder, tmp_path / "model.onnx"
+    )
+    (run_folder / "last.ckpt").write_bytes(b"")
+    assert "it has last.ckpt: name that file" in fails(run_folder, tmp_path / "model.onnx")
+    (run_folder / "best.ckpt").write_bytes(checkpoint_path.read_bytes())
+    result = run(run_folder, tmp_path / "model.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert f"exporting {run_folder / 'best.ckpt'}" in result.stderr
+    assert contract_of(tmp_path / "model.onnx").classes == ("Run", "Jump", "Throw")
+
+
+def test_an_existing_file_is_kept_unless_overwritten(checkpoint_path, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    assert "exists already" in fails(checkpoint_path, path)
+    assert path.read_bytes() == b"old"
+    result = run(checkpoint_path, path, "--overwrite", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert contract_of(path).precision == "fp32"
+
+
+def test_layers_kept_for_the_gate_are_named_with_their_cost(checkpoint_path, data, tmp_path):
+    arguments = ("--precision", "int8-cpu", "--calibration", data, "--gate", "map_points=none")
+    result = run(checkpoint_path, tmp_path / "any.onnx", *arguments, "--no-gate", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    decisions = contract_of(tmp_path / "any.onnx").parity["decisions"]
+    changed = (decisions["lost"] + decisions["added"] + decisions["moved"]) / decisions["segments"]
+    gate = f"segments={0.9 * changed}"
+    result = run(checkpoint_path, tmp_path / "model.onnx", *arguments, "--gate", gate)
+    assert result.exit_code == 0, result.stderr
+    kept = contract_of(tmp_path / "model.onnx").parity["kept_in_float"]
+    assert f"kept in float to meet the gate: {', '.join(kept)}; without that" in result.stderr
+
+
+def test_exit_codes_are_documented():
+    assert "3 the gate is not met" in run("--help").stdout
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_damaged_checkpoints_get_one_line(checkpoint_path, tmp_path, damage):
+    content = bytearray(checkpoint_path.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        for position in range(40, 400, 7):
+            content[position] ^= 0xFF
+    else:
+        content = bytearray()
+    (tmp_path / "bad.ckpt").write_bytes(content)
+    fails(tmp_path / "bad.ckpt", tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_help_needs_no_torch():

@@ -33,6 +33,7 @@ def test_models_are_current(written, precision):
         contract = Contract.from_json(metadata[METADATA_KEY], precision)
         contracts.append(dataclasses.replace(contract, versions={}))
         del model.metadata_props[:]
+        model.producer_version = ""
     assert contracts[0] == contracts[1]
     if precision.startswith("int8"):
         # calibrated ranges may differ in the last digit on another machine

@@ -16,11 +16,11 @@ def written(tiny, tmp_path_factory):
     return folder
 
 
-NAMES = [name + kind for name in ("tiny", "tiny_pool") for kind in ("", ".stream", ".live")]
+NAMES = [name + kind for name in ("tiny", "tiny_pool") for kind in ("", ".chunk", ".live")]
 PRECISIONS = [
     f"tiny.{precision}{kind}"
     for precision in ("fp16", "int8-cpu", "int8-trt")
-    for kind in ("", ".stream")
+    for kind in ("", ".chunk")
 ]
 
 
@@ -34,6 +34,7 @@ def test_committed_artefact_is_current(name, tiny, written):
         # the figures and versions of another machine may differ, nothing else
         contracts.append(dataclasses.replace(contract, parity={}, versions={}))
         del model.metadata_props[:]
+        model.producer_version = ""
     assert contracts[0] == contracts[1]
     if "int8" in name:
         # calibrated ranges may differ in the last digit on another machine

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.localizer import Localizer
 
 DATA = Path(__file__).parent / "data"
@@ -33,7 +34,9 @@ def tiny_videos(tiny_arrays) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def localizer(tiny_path):
-    with Localizer.load(tiny_path, backend="onnxruntime", device="cpu", threads=1) as opened:
+    with Localizer.load(
+        tiny_path, EngineOptions(backend="onnxruntime", device="cpu", threads=1)
+    ) as opened:
         yield opened
 
 

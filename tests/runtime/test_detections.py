@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net_runtime.detections import Detections, read_results, results_document
+from co2net_runtime.detections import Detections, Segment, read_results, results_document
 from co2net_runtime.errors import InputError
 
 CLASSES = ("Jump", "Throw")
@@ -31,6 +31,16 @@ def test_json_keeps_every_bit(table):
     for name in ("segments", "scores", "labels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     assert document["external_data"] == {"model": "m"}
+
+
+@given(rows)
+def test_iterating_gives_each_segment(table):
+    found = detections(table)
+    assert list(found) == [
+        Segment(start, start + length, score, CLASSES[label])
+        for start, length, score, label in table
+    ]
+    assert len(found) == len(table)
 
 
 @given(rows)
@@ -73,7 +83,9 @@ def test_numbers_may_be_strings(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"database": {}}', '{"results": 3}'])
 def test_a_file_that_holds_no_results_is_named(text, tmp_path):
     (tmp_path / "p.json").write_text(text)
-    with pytest.raises(InputError, match=r"p\.json: expected ActivityNet results"):
+    with pytest.raises(
+        InputError, match=r"p\.json: expected (ActivityNet results|predictions as JSON)"
+    ):
         read_results(tmp_path / "p.json")
     with pytest.raises(InputError, match="cannot read the predictions"):
         read_results(tmp_path / "missing.json")
@@ -82,3 +94,26 @@ def test_a_file_that_holds_no_results_is_named(text, tmp_path):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"expected segments \(N, 2\)"):
         Detections(np.zeros((2, 2)), np.zeros(3), np.zeros(2, np.int64), CLASSES)
+
+
+def test_a_video_that_is_listed_twice_is_named(tmp_path):
+    for text in ('{"results": {"a": [], "a": []}}', '{"results": {"a": [], " a": []}}'):
+        (tmp_path / "p.json").write_text(text)
+        with pytest.raises(InputError, match="a' is there twice: which one counts cannot be told"):
+            read_results(tmp_path / "p.json")
+
+
+def test_names_are_compared_without_a_byte_order_mark_and_white_space(tmp_path):
+    record = b'{"label": "High  Jump ", "score": 1, "segment": [0, 1]}'
+    number = b'{"label": 3, "score": 1, "segment": [0, 1]}'
+    (tmp_path / "p.json").write_bytes(
+        b'\xef\xbb\xbf{"results": {" a": [' + record + b", " + number + b"]}}"
+    )
+    (found,) = read_results(tmp_path / "p.json").items()
+    assert found[0] == "a"
+    assert found[1].classes == ("3", "High Jump")
+    (tmp_path / "p.json").write_text(
+        '{"results": {"a": [{"label": null, "score": 1, "segment": [0, 1]}]}}'
+    )
+    with pytest.raises(InputError, match="a label is null: expected the class's name"):
+        read_results(tmp_path / "p.json")

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import BackendError, ContractError, InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network import pipeline
 from co2net_runtime.network.batching import group_by_length, pad
@@ -18,7 +20,7 @@ from co2net_runtime.network.batching import group_by_length, pad
 
 def test_activations_are_those_of_pytorch(localizer, tiny_arrays, tiny_videos):
     for video, features in tiny_videos.items():
-        found = localizer.activations(features)
+        found = localizer.network.run([features])[0]
         np.testing.assert_allclose(found.cas, tiny_arrays[f"tiny_{video}_cas"], atol=1e-5)
         attention = tiny_arrays[f"tiny_{video}_attention"][:, 0]
         np.testing.assert_allclose(found.attention, attention, atol=1e-6)
@@ -102,7 +104,7 @@ def test_threads_share_one_localizer(localizer, videos):
 
 
 def test_closing_while_others_run_is_an_error_not_a_crash(tiny_path, videos):
-    localizer = Localizer.load(tiny_path, threads=1)
+    localizer = Localizer.load(tiny_path, EngineOptions(threads=1))
     (features,) = videos(40)
     stop = threading.Event()
 
@@ -171,7 +173,7 @@ def test_stream_holds_few_videos_at_a_time(localizer, feature_folder):
         CountingFile(file.video, file.path)
         for file in find_feature_files([feature_folder(*[3] * 60)])
     ]
-    count = sum(1 for _ in pipeline.localize_files(localizer, files))
+    count = sum(1 for _ in pipeline.run_files(localizer.network, files))
     gc.collect()
     assert count == 60
     assert 1 <= CountingFile.most <= 3
@@ -190,23 +192,23 @@ def test_reading_goes_on_while_the_network_runs(localizer, feature_folder):
             return features
 
     files = [Watched(f.video, f.path) for f in find_feature_files([feature_folder(5, 5, 5)])]
-    outcomes = pipeline.localize_files(localizer, files)
+    outcomes = pipeline.run_files(localizer.network, files)
     next(outcomes)
     second_read.wait()
     outcomes.close()
 
 
 def test_a_failing_batch_is_tried_video_by_video(localizer, feature_folder, monkeypatch, caplog):
-    run = localizer.activations_of
+    run = localizer.network.run
 
     def only_singles(videos, *, size=None):
         if len(videos) > 1 or len(videos[0]) == 7:
             raise BackendError("out of memory")
         return run(videos, size=size)
 
-    monkeypatch.setattr(localizer, "activations_of", only_singles)
+    monkeypatch.setattr(localizer.network, "run", only_singles)
     files = find_feature_files([feature_folder(5, 7, 6)])
-    outcomes = list(pipeline.localize_files(localizer, files, size=2))
+    outcomes = list(pipeline.run_files(localizer.network, files, size=2))
     assert [str(one.error or "") for one in outcomes] == ["", "out of memory", ""]
     assert "one video after another" in caplog.text
 
@@ -230,7 +232,7 @@ def test_refuses_what_is_no_model(tmp_path, tiny_path):
 
 def test_refuses_the_chunk_graph(tiny_path):
     with pytest.raises(InputError, match="the graph for chunks of a video"):
-        Localizer.load(tiny_path.with_name("tiny.stream.onnx"))
+        Localizer.load(tiny_path.with_name("tiny.chunk.onnx"))
 
 
 def test_refuses_unknown_names(tiny_path):
@@ -238,8 +240,11 @@ def test_refuses_unknown_names(tiny_path):
         ({"backend": "onnx"}, "backend 'onnx': expected one of auto, onnxruntime"),
         ({"device": "gpu0"}, "device 'gpu0': expected auto, cpu, cuda"),
         ({"device": "cpu:1"}, "device 'cpu:1'"),
-        ({"backend": "onnxruntime", "device": "npu"}, "runs on cpu or cuda, not on npu:0"),
+        (
+            {"backend": "onnxruntime", "device": "npu"},
+            "npu': expected auto, cpu, cuda, cuda:N or gpu",
+        ),
         ({"backend": "tensorrt", "device": "cpu"}, "runs on cuda, not on cpu"),
     ]:
         with pytest.raises(InputError, match=text):
-            Localizer.load(tiny_path, **options)
+            Localizer.load(tiny_path, EngineOptions(**options))

@@ -1,4 +1,4 @@
-"""What changed between two sets of predictions for the same videos."""
+"""The changes between two sets of predictions for the same videos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from co2net.evaluation.mean_ap import Floats, GroundTruth, Integers, Predictions, detection_map
 from co2net.evaluation.protocol import Evaluation, gather
-from co2net_benchmarks.accuracy.judge import Judged
+from co2net_benchmarks.accuracy.judge import Accuracy
 from co2net_runtime.detections import Detections
 
 
@@ -25,15 +25,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentChanges:
-    """Predicted segments matched one to one within video and class.
+    """Predicted segments matched one to one within video and class."""
 
-    kept: how many of the baseline's segments have a partner. lost: the baseline's without one.
-    gained: the other predictions' without one.
-    """
-
-    kept: int
-    lost: tuple[Segment, ...]
-    gained: tuple[Segment, ...]
+    kept: int  # number of the baseline's segments that have a partner
+    lost: tuple[Segment, ...]  # the baseline's without one
+    gained: tuple[Segment, ...]  # the other predictions' without one
 
 
 @dataclass(frozen=True)
@@ -46,29 +42,30 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions against a baseline; differences are predictions minus baseline, fractions of 1.
+    """Differences in fractions of 1, predictions minus baseline."""
 
-    baseline: its file. tious: the thresholds. map: differences per threshold. averages: of the
-    averages of the same name. tiou: from here on a segment or an instance counts as found.
-    segments: changes among the segments above the operating point. instances_lost,
-    instances_gained: annotated instances that only the baseline, or only the predictions, found.
-    """
-
-    baseline: str
+    baseline: str  # its file
     tious: tuple[float, ...]
-    map: tuple[float, ...]
-    averages: dict[str, float]
+    map: tuple[float, ...]  # difference per threshold
+    averages: dict[str, float]  # difference of the averages of the same name
     classes: tuple[ClassChange, ...]
-    tiou: float
-    segments: SegmentChanges
-    instances_lost: tuple[Segment, ...]
-    instances_gained: tuple[Segment, ...]
+    tiou: float  # from here on a segment or an instance counts as found
+    segments: SegmentChanges  # among those above the operating point
+    instances_lost: tuple[Segment, ...]  # annotated instances that only the baseline found
+    instances_gained: tuple[Segment, ...]  # that only the predictions found
 
 
-def compare(new: Judged, old: Judged, classes: Sequence[str], tiou: float = 0.5) -> Comparison:
-    """Return what changed from `old`, the baseline, to `new`.
+def compare(new: Accuracy, old: Accuracy, classes: Sequence[str], tiou: float = 0.5) -> Comparison:
+    """Compare predictions with a baseline, judged on the same videos with the same options.
 
-    Both were judged on the same annotated videos with the same options; classes: names of these.
+    Args:
+        new: The predictions.
+        old: The baseline.
+        classes: Names that their labels index.
+        tiou: From here on a segment or an instance counts as found.
+
+    Returns:
+        The changes from `old` to `new`.
     """
     after, before = new.evaluation, old.evaluation
     found, found_before = _found(after, tiou), _found(before, tiou)
@@ -103,10 +100,20 @@ def segment_changes(
     """Match the segments above the operating point one to one with the baseline's.
 
     In descending order of score each segment takes the free one of the baseline, of its video
-    and class, with the highest tIoU of at least `tiou`. share: of a video's best score, see
-    Detections.at_operating_point.
+    and class, with the highest tIoU of at least `tiou`.
 
-    Raises InputError if a label is not among `classes`.
+    Args:
+        results: The predictions by video.
+        baseline: Those to compare with.
+        classes: All class names.
+        tiou: Least tIoU of a match.
+        share: Of a video's best score, see Detections.at_operating_point.
+
+    Returns:
+        The number of kept segments, and those that were lost and gained.
+
+    Raises:
+        InputError: A label is not among `classes`.
     """
     videos = tuple(dict.fromkeys([*baseline, *results]))
     before, after = (

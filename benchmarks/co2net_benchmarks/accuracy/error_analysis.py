@@ -1,4 +1,4 @@
-"""What the errors are and what they cost, in the spirit of DETAD (Alwassel et al., ECCV 2018).
+"""Types of errors and their costs, in the spirit of DETAD (Alwassel et al., ECCV 2018).
 
 Each prediction has one type at a tIoU threshold, the first that applies:
 
@@ -7,7 +7,7 @@ Each prediction has one type at a tIoU threshold, the first that applies:
 - wrong label: an instance of another class at the threshold;
 - localization: an instance of its class, below the threshold but at least `near_tiou`;
 - confusion: an instance of another class, below the threshold but at least `near_tiou`;
-- background: nothing of that.
+- background: none of these.
 
 An instance that no prediction took is missed.
 """
@@ -44,15 +44,11 @@ LENGTH_NAMES = ("XS", "S", "M", "L", "XL")
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """Where the lines are drawn.
+    """The thresholds of the analysis."""
 
-    tious: thresholds to analyse at. near_tiou: from here on a prediction is about an instance,
-    below it about background. length_bounds_s: upper ends of the lengths XS, S, M and L, seconds.
-    """
-
-    tious: tuple[float, ...] = (0.5,)
-    near_tiou: float = 0.1
-    length_bounds_s: tuple[float, float, float, float] = (3.0, 6.0, 12.0, 18.0)
+    tious: tuple[float, ...] = (0.5,)  # to analyze at
+    near_tiou: float = 0.1  # below it a prediction is about background, not about an instance
+    length_bounds_s: tuple[float, float, float, float] = (3.0, 6.0, 12.0, 18.0)  # of XS, S, M, L
 
     def __post_init__(self) -> None:
         if not 0 < self.near_tiou <= min(self.tious) <= max(self.tious) <= 1:
@@ -72,28 +68,23 @@ class AnalysisOptions:
 
 @dataclass(frozen=True)
 class PredictionCount:
-    """How many predictions are of one type.
-
-    total: of all. top: of those that a class with G instances ranks first to G-th.
-    """
+    """Number of predictions of one type."""
 
     type: str
-    total: int
-    top: int
+    total: int  # among all
+    top: int  # among those that a class with G instances ranks first to G-th
 
 
 @dataclass(frozen=True)
 class ErrorCost:
-    """What one type of error costs at the threshold.
+    """The cost of one type of error at the threshold, in fractions of 1.
 
-    type: an error type or "missed". map_without: the mAP once these predictions are removed, for
-    "missed" once the missed instances are. gain: what that is above the mAP. Fractions of 1. The
-    gains do not add up to 1 - mAP: one error hides another.
+    The gains do not add up to 1 - mAP: one error hides another.
     """
 
-    type: str
-    map_without: float
-    gain: float
+    type: str  # an error type or "missed"
+    map_without: float  # the mAP once these predictions, or the missed instances, are removed
+    gain: float  # its difference from the mAP
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ class LengthBin:
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Types of all predictions, what they cost, and whom they missed, at one tIoU threshold."""
+    """Types of all predictions, their costs, and the missed instances, at one tIoU threshold."""
 
     tiou: float
     map: float
@@ -118,9 +109,9 @@ class ErrorAnalysis:
     lengths: tuple[LengthBin, ...]
 
 
-def analyse(evaluation: Evaluation, options: AnalysisOptions) -> tuple[ErrorAnalysis, ...]:
+def analyze(evaluation: Evaluation, options: AnalysisOptions) -> tuple[ErrorAnalysis, ...]:
     """Return the error analysis at each threshold of the options."""
-    return tuple(_analyse_at(evaluation, tiou, options) for tiou in options.tious)
+    return tuple(_analyze_at(evaluation, tiou, options) for tiou in options.tious)
 
 
 def prediction_types(
@@ -132,7 +123,7 @@ def prediction_types(
 ) -> Integers:
     """Return the type of each prediction, (P,) int64: an index into PREDICTION_TYPES.
 
-    matches (P,) int64: the instance each one took at `tiou`, -1 for none.
+    matches: (P,) int64, the instance that each one took at `tiou`, -1 for none.
     """
     pairs = candidate_pairs(ground_truth, predictions, near_tiou, same_class=False)
     own = ground_truth.labels[pairs.instance] == predictions.labels[pairs.prediction]
@@ -146,7 +137,7 @@ def prediction_types(
     return np.select(conditions, list(range(background)), background).astype(np.int64)
 
 
-def _analyse_at(evaluation: Evaluation, tiou: float, options: AnalysisOptions) -> ErrorAnalysis:
+def _analyze_at(evaluation: Evaluation, tiou: float, options: AnalysisOptions) -> ErrorAnalysis:
     truth, predictions = evaluation.ground_truth, evaluation.predictions
     class_count = len(evaluation.result.instances)
     result = detection_map(truth, predictions, class_count, (tiou,))
@@ -184,7 +175,7 @@ def _top_ranked(predictions: Predictions, instances: Integers) -> Integers:
 
 
 def _map_without_missed(ap: Floats, instances: Integers, missed_labels: Integers) -> float:
-    """AP is a sum over the found instances divided by the number of all: rescale the divisor.
+    """Rescale AP, a sum over the found instances divided by the number of all.
 
     A class of which nothing was found keeps its AP of 0.
     """

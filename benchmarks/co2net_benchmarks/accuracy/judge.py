@@ -1,9 +1,15 @@
-"""A predictions file or a model, judged on an annotated dataset."""
+"""A predictions file or a model, judged on an annotated dataset.
+
+A video of the subset that has no predictions, or no features for the model to find any in, counts
+as missed, as in ActivityNet's official evaluation; so a model and the file of its predictions get
+one number. `Missing` "left-out" judges only the videos that were looked at.
+"""
 
 import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,33 +22,30 @@ from co2net.evaluation.mean_ap import (
     classification_scores,
 )
 from co2net.evaluation.protocol import Evaluation, evaluate
-from co2net_benchmarks.runners.runners import EngineOptions
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.detections import Detections, read_results
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.localizer import Localizer
 
 MODEL_SUFFIXES = (".onnx", ".engine")
+Missing = Literal["missed", "left-out"]
+"""How annotated videos without predictions are counted."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A predictions file or a model, and what it is worth.
+class Accuracy:
+    """A predictions file or a model and its evaluation."""
 
-    results: the detections that were judged, by video. classification_map: None for predictions,
-    which do not score videos. engine: what ran the model, None for predictions. failures: one
-    line per video whose features could not be used. elsewhere: names of videos with predictions
-    that belong to another subset and are left out.
-    """
-
-    source: str
-    results: Mapping[str, Detections]
+    source: str  # its path
+    results: Mapping[str, Detections]  # those that were judged, by video
     evaluation: Evaluation
-    classification_map: float | None = None
-    engine: str | None = None
-    failures: tuple[str, ...] = ()
-    elsewhere: tuple[str, ...] = ()
+    classification_map: float | None = None  # None for predictions, which do not score videos
+    engine: str | None = None  # what ran the model; None for predictions
+    failures: tuple[str, ...] = ()  # one line per video whose features could not be used
+    elsewhere: tuple[str, ...] = ()  # videos with predictions of another subset, left out
+    left_out: tuple[str, ...] = ()  # videos without predictions that were not judged
 
 
 def is_model(path: Path) -> bool:
@@ -51,14 +54,32 @@ def is_model(path: Path) -> bool:
 
 
 def judge_predictions(
-    path: str | os.PathLike[str], dataset: Dataset, subset: str, options: EvaluationOptions
-) -> Judged:
-    """Judge an ActivityNet result file on the subset: `dataset.videos(subset)`.
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    subset: str,
+    options: EvaluationOptions,
+    missing: Missing = "missed",
+) -> Accuracy:
+    """Judge an ActivityNet result file on the annotated videos of the subset.
 
     A video that is not annotated is looked for without, or with, the v_ of ActivityNet's files.
 
-    Raises InputError if the file cannot be used, names a label that the dataset does not know, or
-    no video of the subset.
+    Args:
+        path: The file; OpenTAD's result_detection.json has the same form.
+        dataset: Annotations suffice.
+        subset: Its subset to judge on.
+        options: Protocol and thresholds.
+        missing: How videos without predictions are counted.
+
+    Returns:
+        The predictions and their evaluation.
+
+    Raises:
+        InputError: The file cannot be used, names a label that the dataset does not know, or no
+            video of the subset.
+
+    Example:
+        judge_predictions("p.json", open_dataset("data", features=False), "test", options)
     """
     videos = _annotated(dataset, subset)
     inside = {video.name for video in videos}
@@ -74,8 +95,8 @@ def judge_predictions(
     others = everywhere - inside
     elsewhere = tuple(name for name in results if name in others)
     judged = {name: found for name, found in results.items() if name not in others}
-    evaluation = _evaluate(path, judged, videos, dataset, options)
-    return Judged(str(path), judged, evaluation, elsewhere=elsewhere)
+    evaluation, left_out = _evaluate(path, judged, videos, dataset, options, missing)
+    return Accuracy(str(path), judged, evaluation, elsewhere=elsewhere, left_out=left_out)
 
 
 def judge_model(
@@ -84,39 +105,57 @@ def judge_model(
     subset: str,
     options: EvaluationOptions,
     engine: EngineOptions,
+    missing: Missing = "missed",
     *,
     quiet: bool = False,
-) -> Judged:
-    """Run a model over `dataset.videos(subset)` and judge what it finds.
+) -> Accuracy:
+    """Run a model over the videos of the subset that have features, and judge its detections.
 
-    Raises InputError if the model or the dataset cannot be used, if their snippets differ in
-    width or time, or if no video's features can be used, BackendError if the engine does not run.
+    Args:
+        path: The model.
+        dataset: Opened with features.
+        subset: Its subset to judge on.
+        options: Protocol and thresholds.
+        engine: How to run the model.
+        missing: How videos without features are counted.
+        quiet: Show no progress.
+
+    Returns:
+        The detections and their evaluation.
+
+    Raises:
+        InputError: The model or the dataset cannot be used, their snippets differ in width or
+            time, or no video's features can be used.
+        BackendError: The engine does not run.
     """
     results, scores, videos, failures = {}, [], [], []
-    wanted = _annotated(dataset, subset)
-    with Localizer.load(path, **engine.given()) as localizer:
+    annotated = _annotated(dataset, subset)
+    wanted = dataset.videos(subset)
+    with Localizer.load(path, engine) as localizer:
         contract, runs_on = localizer.contract, str(localizer.engine)
         _check_fit(path, contract, dataset)
         with console.progress(wanted, "localizing", quiet=quiet) as bar:
             for video in bar:
                 try:
-                    activations = localizer.activations(dataset.load_features(video.name))
+                    activations = localizer.network.run([dataset.load_features(video.name)])[0]
                 except Co2netError as error:
                     failures.append(str(error))
                     continue
-                results[video.name] = localizer.decode(activations)
+                results[video.name] = localizer.detect(activations)
                 scores.append(classification_scores(activations.cas))
                 videos.append(video)
     if not results:
         raise InputError(f"{dataset.path}: no video could be used; the first error: {failures[0]}")
-    evaluation = _evaluate(path, results, wanted, dataset, options)
+    evaluation, left_out = _evaluate(path, results, annotated, dataset, options, missing)
     columns = [
         contract.classes.index(name) if name in contract.classes else -1 for name in dataset.classes
     ]
     # a class that the model does not know scores 0, below every class that it does
     padded = np.pad(np.stack(scores), ((0, 0), (0, 1)))
     _, mean = classification_map(padded[:, columns], dataset.annotations.label_matrix(videos))
-    return Judged(str(path), results, evaluation, mean, runs_on, tuple(failures))
+    return Accuracy(
+        str(path), results, evaluation, mean, runs_on, tuple(failures), left_out=left_out
+    )
 
 
 def _check_fit(path: str | os.PathLike[str], contract: Contract, dataset: Dataset) -> None:
@@ -141,7 +180,7 @@ def _annotated_name(name: str, annotated: Set[str]) -> str:
 
 
 def _annotated(dataset: Dataset, subset: str) -> Sequence[Video]:
-    videos = dataset.videos(subset)
+    videos = dataset.annotations.subset(subset)
     if not any(len(video.segments) for video in videos):
         raise InputError(f"{dataset.path}: no segment is annotated in the subset {subset!r}")
     return videos
@@ -153,8 +192,13 @@ def _evaluate(
     videos: Sequence[Video],
     dataset: Dataset,
     options: EvaluationOptions,
-) -> Evaluation:
+    missing: Missing,
+) -> tuple[Evaluation, tuple[str, ...]]:
+    left_out: tuple[str, ...] = ()
+    if missing == "left-out":
+        left_out = tuple(video.name for video in videos if video.name not in results)
+        videos = [video for video in videos if video.name in results]
     try:
-        return evaluate(results, videos, dataset.classes, options, dataset.timing)
+        return evaluate(results, videos, dataset.classes, options, dataset.timing), left_out
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

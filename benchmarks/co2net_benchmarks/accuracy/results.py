@@ -1,4 +1,4 @@
-"""What `co2net-bench accuracy` found: the "results" of a run file of kind "accuracy".
+"""The "results" of a run file of kind "accuracy".
 
 The fields of AccuracyResults and of the records in it are the keys of the JSON. AP and mAP are
 fractions of 1, times are in seconds.
@@ -10,61 +10,57 @@ from dataclasses import dataclass
 from co2net.evaluation.mean_ap import EvaluationOptions
 from co2net_benchmarks.accuracy.comparison import Comparison
 from co2net_benchmarks.accuracy.error_analysis import ErrorAnalysis
-from co2net_benchmarks.accuracy.judge import Judged
+from co2net_benchmarks.accuracy.judge import Accuracy, Missing
+from co2net_benchmarks.accuracy.recall import Recall
 
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """One class: how many instances and predictions, AP per threshold (None: no instances)."""
+    """One class."""
 
     name: str
     instances: int
     predictions: int
-    ap: tuple[float, ...] | None
+    ap: tuple[float, ...] | None  # per threshold; None: no instances
 
 
 @dataclass(frozen=True)
 class AccuracyResults:
-    """A predictions file or a model on a subset.
+    """A predictions file or a model on a subset."""
 
-    source: its file. engine: what ran the model, None for a predictions file. tious: the
-    thresholds. map: mAP per threshold. averages: means of it over ranges of thresholds
-    ("0.1:0.5", "0.3:0.7", "0.1:0.7", "all"), those that were measured. classification_map: of the
-    videos' labels, None for a predictions file. videos, instances, predictions: how many were
-    compared. ambiguous: how many predictions were left out because they overlap an ambiguous
-    interval. without_predictions: annotated videos that have none. unknown_videos: videos with
-    predictions that are not annotated. analysis: per threshold that was asked for. comparison:
-    with the baseline, if one was given.
-    """
-
-    source: str
-    engine: str | None
+    source: str  # its file
+    engine: str | None  # what ran the model; None for a predictions file
     subset: str
     protocol: str
-    tious: tuple[float, ...]
-    map: tuple[float, ...]
-    averages: dict[str, float]
-    classification_map: float | None
-    videos: int
-    instances: int
+    tious: tuple[float, ...]  # the thresholds
+    map: tuple[float, ...]  # mAP per threshold
+    averages: dict[str, float]  # its means over "0.1:0.5", "0.3:0.7", "0.1:0.7", if measured; "all"
+    classification_map: float | None  # of the videos' labels; None for a predictions file
+    videos: int  # annotated ones that were judged
+    instances: int  # annotated
     predictions: int
-    ambiguous: int
-    without_predictions: tuple[str, ...]
-    unknown_videos: tuple[str, ...]
+    ambiguous: int  # predictions left out because they overlap an ambiguous interval
+    without_predictions: tuple[str, ...]  # annotated videos that have none
+    unknown_videos: tuple[str, ...]  # videos with predictions that are not annotated
     classes: tuple[ClassAccuracy, ...]
-    analysis: tuple[ErrorAnalysis, ...] = ()
-    comparison: Comparison | None = None
+    analysis: tuple[ErrorAnalysis, ...] = ()  # per threshold that was asked for
+    comparison: Comparison | None = None  # with the baseline, if one was given
+    missing: Missing = "missed"  # what became of annotated videos without predictions
+    recall: tuple[Recall, ...] = ()  # per k that was asked for
 
 
 def accuracy_results(
-    judged: Judged,
+    judged: Accuracy,
     subset: str,
     options: EvaluationOptions,
     classes: Sequence[str],
     analysis: tuple[ErrorAnalysis, ...] = (),
     comparison: Comparison | None = None,
+    *,
+    missing: Missing = "missed",
+    recall: tuple[Recall, ...] = (),
 ) -> AccuracyResults:
-    """Gather everything that was found; classes: the names that the labels index."""
+    """Gather all figures; classes: the names that the labels index."""
     evaluation, result = judged.evaluation, judged.evaluation.result
     return AccuracyResults(
         source=judged.source,
@@ -79,7 +75,7 @@ def accuracy_results(
         instances=len(evaluation.ground_truth),
         predictions=len(evaluation.predictions),
         ambiguous=evaluation.ambiguous,
-        without_predictions=evaluation.without_predictions,
+        without_predictions=evaluation.without_predictions or judged.left_out,
         unknown_videos=evaluation.unknown,
         classes=tuple(
             ClassAccuracy(
@@ -92,4 +88,6 @@ def accuracy_results(
         ),
         analysis=analysis,
         comparison=comparison,
+        missing=missing,
+        recall=recall,
     )

@@ -1,18 +1,25 @@
 """Accuracy as tables for people: AP and mAP in percent, their differences in points."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
+from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
 from co2net_benchmarks.accuracy.comparison import Comparison, Segment
 from co2net_benchmarks.accuracy.error_analysis import ErrorAnalysis
+from co2net_benchmarks.accuracy.judge import Missing
+from co2net_benchmarks.accuracy.protocols import used_by
 from co2net_benchmarks.accuracy.results import AccuracyResults
 from co2net_benchmarks.tables import Table
 
 _LISTED = 10
+_MISSING: Mapping[Missing, str] = {"missed": "all missed", "left-out": "left out"}
 
 
 def accuracy_tables(results: AccuracyResults, *, per_class: bool = False) -> list[Table]:
     """Return the tables of everything that was measured; per_class: also those of each class."""
     tables = [map_table(results)]
+    if results.recall:
+        tables.append(recall_table(results))
     if per_class:
         tables.append(class_table(results))
     for analysis in results.analysis:
@@ -24,12 +31,16 @@ def accuracy_tables(results: AccuracyResults, *, per_class: bool = False) -> lis
 
 
 def map_table(results: AccuracyResults) -> Table:
-    """Return the mAP per threshold with its averages, and what was compared."""
+    """Return the mAP per threshold with its averages, and the counts behind it."""
     measured = sum(each.ap is not None for each in results.classes)
+    options = EvaluationOptions(cast(Protocol, results.protocol), results.tious)
     notes = [
         f"{results.predictions:,} predictions, {results.instances:,} instances of {measured} of "
         f"{len(results.classes)} classes in {results.videos:,} videos"
     ]
+    if results.without_predictions:
+        count = len(results.without_predictions)
+        notes.append(f"{count:,} videos without predictions: {_MISSING[results.missing]}")
     if results.ambiguous:
         notes.append(
             f"{results.ambiguous:,} more predictions overlap ambiguous intervals: left out"
@@ -38,12 +49,29 @@ def map_table(results: AccuracyResults) -> Table:
         notes.append(results.engine)
     if results.classification_map is not None:
         notes.append(f"video classification mAP {_percent(results.classification_map)} %")
+    notes.append(f"the setting of: {used_by(options)}")
     title = f"{results.source}: mAP in % ({results.subset}, protocol {results.protocol})"
     return Table(
         title,
         _map_columns("tIoU", results.tious, results.averages),
         (("mAP", *map(_percent, [*results.map, *results.averages.values()])),),
         tuple(notes),
+    )
+
+
+def recall_table(results: AccuracyResults) -> Table:
+    """Return the recall at each k per threshold."""
+    return Table(
+        f"{results.source}: recall@k in %",
+        ("k", *map(_tiou, results.tious), "mean"),
+        tuple(
+            (str(each.k), *map(_percent, each.recall), _percent(_mean(each.recall)))
+            for each in results.recall
+        ),
+        explanations=(
+            "recall@k: share of the instances that one of the k best segments of their video and "
+            "class reaches at the tIoU",
+        ),
     )
 
 
@@ -72,7 +100,7 @@ def error_table(analysis: ErrorAnalysis) -> Table:
         f"errors at tIoU {_tiou(analysis.tiou)}, mAP {_percent(analysis.map)} %",
         ("type", "predictions", "in top G", "mAP without", "gain"),
         tuple(rows),
-        (
+        explanations=(
             "top G: of each class, as many as it has instances",
             "wrong label: another class at the threshold; localization and confusion: own and "
             "another class below it",
@@ -130,7 +158,7 @@ def segment_tables(change: Comparison) -> list[Table]:
                 (name, "" if kept is None else f"{kept:,}", f"{len(lost):,}", f"{len(gained):,}")
                 for name, kept, lost, gained in counts
             ),
-            (
+            explanations=(
                 "segments: those of at least 0.1 of their video's best score",
                 "instances: annotated ones that any prediction found",
             ),

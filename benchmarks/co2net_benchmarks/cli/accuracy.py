@@ -12,12 +12,21 @@ from co2net.data.video import counted
 from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
 from co2net_benchmarks.accuracy import error_analysis
 from co2net_benchmarks.accuracy.comparison import compare
-from co2net_benchmarks.accuracy.judge import Judged, is_model, judge_model, judge_predictions
+from co2net_benchmarks.accuracy.judge import (
+    Accuracy,
+    Missing,
+    is_model,
+    judge_model,
+    judge_predictions,
+)
+from co2net_benchmarks.accuracy.protocols import parse_tious
+from co2net_benchmarks.accuracy.recall import recall_at
 from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
@@ -28,10 +37,46 @@ EPILOG = """
 Examples:
   co2net-bench accuracy predictions.json data/
   co2net-bench accuracy model.onnx data/ --per-class
-  co2net-bench accuracy new.json annotations.json --compare old.json --analyse
+  co2net-bench accuracy new.json annotations.json --compare old.json --analyze
+  co2net-bench accuracy result_detection.json anet/ --protocol activitynet --tious .3:.1:.7
 """
 
 _PATH = click.Path(path_type=Path)
+
+
+class Tious(click.ParamType[tuple[float, ...]]):
+    """tIoU thresholds: '.3:.1:.7' or '0.5,0.75'."""
+
+    name = "tious"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Read the text; fail with a usage error."""
+        try:
+            return value if isinstance(value, tuple) else parse_tious(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Numbers of segments: '1,5,10'."""
+
+    name = "counts"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Read the text; fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            counts = tuple(sorted({int(part) for part in str(value).split(",")}))
+        except ValueError:
+            counts = (0,)
+        if counts[0] < 1:
+            self.fail(f"{value!r}: expected numbers of segments, as in 1,5,10", param, ctx)
+        return counts
 
 
 @click.command(cls=console.Command, epilog=EPILOG)
@@ -48,21 +93,45 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(get_args(Protocol)),
     default="co2net",
     show_default=True,
-    help="co2net: whole snippets, tIoU .1:.1:.9. activitynet: seconds, tIoU .5:.05:.95.",
+    help="co2net: whole snippets, tIoU .1:.1:.9. activitynet: seconds, tIoU .5:.05:.95. The table "
+    "says who publishes numbers in that setting.",
+)
+@click.option(
+    "--tious",
+    type=Tious(),
+    metavar="TIOUS",
+    help="tIoU thresholds instead: START:STEP:STOP or a list, as in .3:.1:.7 or 0.5,0.75.",
+)
+@click.option(
+    "--recall",
+    "recall_counts",
+    type=Counts(),
+    metavar="K[,K...]",
+    help="Also print recall@k: instances found by the K best segments of their video and class.",
+)
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    default="missed",
+    show_default=True,
+    help="Annotated videos without predictions, or for a model without features. missed: their "
+    "instances count as missed, as in ActivityNet's official evaluation; left-out: not judged.",
 )
 @click.option("--per-class", is_flag=True, help="Also print the AP of every class.")
 @click.option(
+    "--analyze",
     "--analyse",
+    "analyze",
     is_flag=True,
     help="Also print types of errors, what each costs, and missed instances by length.",
 )
 @click.option(
     "--tiou",
-    "analysed_tious",
+    "analyzed_tious",
     type=click.FloatRange(min=0.1, max=1),
     multiple=True,
     metavar="TIOU",
-    help="Threshold of --analyse, 0.1 to 1; may be given several times.  [default: 0.5]",
+    help="Threshold of --analyze, 0.1 to 1; may be given several times.  [default: 0.5]",
 )
 @click.option(
     "--compare",
@@ -71,11 +140,10 @@ _PATH = click.Path(path_type=Path)
     metavar="BASELINE",
     help="Predictions or a model to compare with: differences in mAP, segments lost and gained.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of a model, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@explain_option
 @console.quiet_option
 @console.version_option
 def accuracy(
@@ -84,47 +152,65 @@ def accuracy(
     dataset_options: DatasetOptions,
     subset: str | None,
     protocol: Protocol,
+    tious: tuple[float, ...] | None,
+    recall_counts: tuple[int, ...] | None,
+    missing: Missing,
     per_class: bool,
-    analyse: bool,
-    analysed_tious: tuple[float, ...],
+    analyze: bool,
+    analyzed_tious: tuple[float, ...],
     baseline: Path | None,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     out: Path | None,
     as_json: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Print the detection mAP of PREDICTIONS, or of what MODEL finds, on the videos of DATA.
 
-    DATA is a dataset. For a predictions file its annotations suffice: an ActivityNet-style JSON
-    file or an annotation folder.
+    PREDICTIONS is ActivityNet's result format, which co2net-infer and OpenTAD
+    (result_detection.json) write. DATA is a dataset; for predictions its annotations suffice: an
+    ActivityNet-style JSON file or an annotation folder. The exit code is 1 if the features of
+    some videos could not be used.
     """
-    if analysed_tious and not analyse:
-        raise click.UsageError("--tiou is a threshold of --analyse: give that too")
+    if analyzed_tious and not analyze:
+        raise click.UsageError("--tiou is a threshold of --analyze: give that too")
+    if baseline is not None and missing == "left-out":
+        raise click.UsageError("--compare judges both on all videos: leave out --missing left-out")
     if out is not None:
         output_folder(out.parent)
     machine, created = describe_machine(), now()
-    engine = EngineOptions(threads, device, backend)
     sources = [predictions] if baseline is None else [predictions, baseline]
     runs_models = any(map(is_model, sources))
-    if engine.given() and not runs_models:
+    if engine != EngineOptions() and not runs_models:
         raise click.UsageError("--threads, --device and --backend are for models")
     dataset = open_dataset(data, dataset_options, features=runs_models)
     for warning in dataset.warnings:
         console.note(f"warning: {warning}", quiet=quiet)
     subset = subset or _default_subset(dataset)
     options = EvaluationOptions.of(protocol)
-    judged = [_judge(source, dataset, subset, options, engine, quiet=quiet) for source in sources]
+    if tious is not None:
+        options = EvaluationOptions(protocol, tious)
+    judged = [
+        _judge(source, dataset, subset, options, engine, missing, quiet=quiet) for source in sources
+    ]
 
     analysis: tuple[error_analysis.ErrorAnalysis, ...] = ()
-    if analyse:
-        wanted = error_analysis.AnalysisOptions.of(protocol, analysed_tious or (0.5,))
-        analysis = error_analysis.analyse(judged[0].evaluation, wanted)
+    if analyze:
+        wanted = error_analysis.AnalysisOptions.of(protocol, analyzed_tious or (0.5,))
+        analysis = error_analysis.analyze(judged[0].evaluation, wanted)
     change = None if baseline is None else compare(judged[0], judged[1], dataset.classes)
-    results = accuracy_results(judged[0], subset, options, dataset.classes, analysis, change)
+    results = accuracy_results(
+        judged[0],
+        subset,
+        options,
+        dataset.classes,
+        analysis,
+        change,
+        missing=missing,
+        recall=recall_at(judged[0].evaluation, recall_counts or ()),
+    )
 
-    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **vars(engine)}
+    settings = {"data": str(data), "timing": to_mapping(dataset.timing), **to_mapping(engine)}
     command = ("co2net-bench", *sys.argv[1:])
     run = Run("accuracy", created, command, machine, settings, to_mapping(results))
     if out is not None:
@@ -132,8 +218,7 @@ def accuracy(
     if as_json:
         click.echo(run.to_json(), nl=False)
     else:
-        tables = accuracy_tables(results, per_class=per_class)
-        click.echo("\n\n".join(table.to_text() for table in tables))
+        print_tables(accuracy_tables(results, per_class=per_class), explain=explain)
     if any(each.failures for each in judged):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)
 
@@ -157,13 +242,14 @@ def _judge(
     subset: str,
     options: EvaluationOptions,
     engine: EngineOptions,
+    missing: Missing,
     *,
     quiet: bool,
-) -> Judged:
+) -> Accuracy:
     if is_model(source):
-        judged = judge_model(source, dataset, subset, options, engine, quiet=quiet)
+        judged = judge_model(source, dataset, subset, options, engine, missing, quiet=quiet)
     else:
-        judged = judge_predictions(source, dataset, subset, options)
+        judged = judge_predictions(source, dataset, subset, options, missing)
     for failure in judged.failures:
         console.note(f"error: {failure}")
     for note in counted(judged.elsewhere, f"not of the subset {subset!r}, left out"):
@@ -171,6 +257,7 @@ def _judge(
     evaluation = judged.evaluation
     for warning in (
         *counted(evaluation.without_predictions, "annotated, but without predictions: all missed"),
+        *counted(judged.left_out, "annotated, but without predictions: left out"),
         *counted(evaluation.unknown, "predictions, but no annotations: all false positives"),
     ):
         console.note(f"warning: {source}: {warning}", quiet=quiet)

@@ -6,15 +6,17 @@ from types import MappingProxyType
 import click
 
 from co2net_runtime.cli import console
+from co2net_runtime.files.records import nearest
 
 # NAME is the click command NAME in co2net_benchmarks.cli.NAME
 COMMANDS = MappingProxyType(
     {
-        "accuracy": "mAP of a predictions file or a model, its errors, what changed.",
+        "accuracy": "mAP of a predictions file or a model, its errors, changes from a baseline.",
         "parity": "Artefacts against the PyTorch model: tensors, decisions, mAP.",
         "describe": "What an ONNX file holds: contract, layers, weights, arithmetic.",
-        "latency": "Time and memory of artefacts, of PyTorch, and of what else one could take.",
-        "report": "Runs on one page with tables and charts; or what changed between two.",
+        "latency": "Time and memory of artefacts, of PyTorch and of other engines.",
+        "report": "Measurements on one page with tables and charts; or two compared.",
+        "runs": "Training runs side by side: settings that differ, loss, mAP.",
         "suite": "Parity, latency and their report in one go.",
     }
 )
@@ -28,11 +30,11 @@ class _LazyGroup(console.Group):
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002 click's signature
+        ctx: click.Context,
         cmd_name: str,
     ) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"no command {cmd_name!r}{nearest(cmd_name, COMMANDS)}", ctx)
         module = importlib.import_module(f"co2net_benchmarks.cli.{cmd_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)

@@ -6,16 +6,15 @@ from typing import get_args
 
 import click
 
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
+from co2net_benchmarks.inputs import LENGTH_MIXES
 from co2net_benchmarks.latency.run import Plan, Scenario, measure
-from co2net_benchmarks.latency.server import ServerOptions
 from co2net_benchmarks.latency.single_stream import LatencyOptions
 from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
-from co2net_benchmarks.length_mix import LENGTH_MIXES
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
 from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
@@ -24,13 +23,32 @@ EPILOG = """
 \b
 Examples:
   co2net-bench latency run/best.ckpt model.onnx --lengths 50,250
-  co2net-bench latency eager=run/best.ckpt fp32=model.onnx int8=model.int8.onnx --peers
+  co2net-bench latency eager=run/best.ckpt fp32=model.onnx int8=model.int8.onnx --baselines
   co2net-bench latency model.onnx --features data/ --out latency.json
   co2net-bench latency run/best.ckpt model.onnx --mix thumos14
-  co2net-bench latency model.onnx --scenario server --lengths 250 --bound-ms 100
 """
 
 _PATH = click.Path(path_type=Path)
+
+
+class Lengths(click.ParamType[tuple[int, ...]]):
+    """Comma-separated lengths in snippets: '50,250' -> (50, 250), ascending, each once."""
+
+    name = "lengths"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Read the text; fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            lengths = tuple(sorted({int(part) for part in str(value).split(",")}))
+        except ValueError:
+            self.fail(f"{value!r}: expected lengths in snippets, as in 50,250", param, ctx)
+        if lengths[0] < 1:
+            self.fail(f"{lengths[0]}: a length is at least 1 snippet", param, ctx)
+        return lengths
 
 
 @click.command(cls=console.Command, epilog=EPILOG)
@@ -48,31 +66,20 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(get_args(Scenario)),
     multiple=True,
     help="May be given several times. single-stream: one video at a time, and cold starts. "
-    "offline: throughput over a mix of lengths. server: highest rate of random arrivals answered "
-    "in time.  [default: single-stream, or offline with --mix]",
+    "offline: throughput over a mix of lengths.  [default: single-stream, or offline with --mix]",
 )
 @click.option(
     "--mix",
     type=click.Choice(sorted(LENGTH_MIXES)),
-    help="Mix of lengths for offline and server; thumos14: its 212 test videos.",
-)
-@click.option("--mix-videos", type=click.IntRange(min=1), help="Take so many videos of the mix.")
-@click.option(
-    "--bound-ms",
-    type=click.FloatRange(min=0, min_open=True),
-    default=500.0,
-    show_default=True,
-    help="What p99 must keep in the server scenario.",
+    help="Mix of lengths for offline; thumos14: its 212 test videos.",
 )
 @click.option(
-    "--server-queries",
-    type=click.IntRange(min=1),
-    default=ServerOptions.queries,
-    show_default=True,
-    help="Queries of the run that confirms a rate; fewer than 662 do not support a p99.",
+    "--mix-videos", type=click.IntRange(min=1), metavar="N", help="Take only N videos of the mix."
 )
 @click.option(
+    "--baselines",
     "--peers",
+    "baselines",
     is_flag=True,
     help="Also measure what one would take instead: torch.compile, plain export, OpenVINO.",
 )
@@ -94,7 +101,7 @@ _PATH = click.Path(path_type=Path)
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="Begin no new round of turns at a length after its rounds took this time.",
+    help="Begin no new round of turns at a length once its rounds have taken this long.",
 )
 @click.option(
     "--cold-starts",
@@ -109,12 +116,11 @@ _PATH = click.Path(path_type=Path)
     help="Feature file or folder to cut the videos from.  [default: planted ones]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
-@click.option("--device", help="Device, as cpu or cuda:0, for the runtime and PyTorch.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@explain_option
 @console.quiet_option
 @console.version_option
 def latency(
@@ -123,32 +129,30 @@ def latency(
     scenarios: tuple[Scenario, ...],
     mix: str | None,
     mix_videos: int | None,
-    bound_ms: float,
-    server_queries: int,
-    peers: bool,
+    baselines: bool,
     published_decoding: bool,
     samples: int,
     length_limit: float,
     cold_starts: int,
     features: Path | None,
     seed: int,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     no_gemm: bool,
     out: Path | None,
     as_json: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Measure how long TARGETs take for one video, from the feature file to the segments.
 
     TARGET is [NAME=][KIND:]PATH: an ONNX file or engine runs in co2net's runtime, a checkpoint in
     PyTorch; KIND compile: takes torch.compile, plain: a plain torch.onnx.export of the checkpoint
-    in ONNX Runtime with its defaults, openvino: OpenVINO. Every target has a process of its own;
-    they take turns, and the waiting ones are blocked, so ratios survive a noisy machine. Ratios
-    are to the first target.
+    in ONNX Runtime with its defaults, openvino: OpenVINO. Every target has a process of its own.
+    They take turns; a turn begins once the engine of the one before has left the processor, and
+    the waiting ones are blocked, so ratios survive a noisy machine. Ratios are to the first
+    target. The exit code is 1 if a target failed.
     """
-    chosen = parse_targets(targets, peers=peers, published_decoding=published_decoding)
+    chosen = parse_targets(targets, baselines=baselines, published_decoding=published_decoding)
     if out is not None:
         output_folder(out.parent)
     plan = Plan(
@@ -158,8 +162,7 @@ def latency(
         ),
         mix=mix,
         mix_videos=mix_videos,
-        server=ServerOptions(bound_s=bound_ms / 1e3, queries=server_queries, seed=seed),
-        engine=EngineOptions(threads, device, backend),
+        engine=engine,
         features=None if features is None else str(features),
         seed=seed,
         gemm=not no_gemm,
@@ -173,7 +176,8 @@ def latency(
     if as_json:
         click.echo(run.to_json(), nl=False)
     else:
-        click.echo("\n\n".join(table.to_text() for table in latency_tables(results)))
-        click.echo(f"\n{PERCENTILE_NOTE}")
+        print_tables(latency_tables(results), explain=explain)
+        if explain:
+            click.echo(f"\n{PERCENTILE_NOTE}")
     if any(info.status == "failed" for info in results.targets):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

@@ -7,10 +7,11 @@ import click
 
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.latency import Lengths
+from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import output_folder
@@ -37,7 +38,9 @@ _PATH = click.Path(path_type=Path)
     help="Videos to judge decisions on: a feature file, a folder of them, or a dataset, whose "
     "annotations then give the mAP, too.",
 )
-@click.option("--videos", type=click.IntRange(min=1), help="Judge on so many of DATA's videos.")
+@click.option(
+    "--videos", type=click.IntRange(min=1), metavar="N", help="Judge on only N of DATA's videos."
+)
 @with_dataset_options
 @click.option(
     "--lengths",
@@ -58,11 +61,10 @@ _PATH = click.Path(path_type=Path)
     type=click.FloatRange(min=0),
     help="Of --bisect, in units of max(1, largest value).  [default: by precision]",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine.")
-@click.option("--device", help="Device of the artefacts, as cpu or cuda:0.")
-@click.option("--backend", help="Backend of the runtime.")
+@engine_options
 @click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
+@explain_option
 @console.quiet_option
 @console.version_option
 def parity(
@@ -75,18 +77,17 @@ def parity(
     seed: int,
     with_bisection: bool,
     tolerance: float | None,
-    threads: int | None,
-    device: str | None,
-    backend: str | None,
+    engine: EngineOptions,
     out: Path | None,
     as_json: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Compare ARTEFACTs, in the runtime, with CHECKPOINT in PyTorch: tensors, decisions, mAP.
 
     CHECKPOINT may be a published state dict; what it does not hold is read off the first
-    artefact. The exit code is 1 if an artefact cannot be compared or does not meet its
-    precision's gate.
+    artefact. The exit code is 3 if an artefact does not meet its precision's gate, 1 if one
+    cannot be compared.
     """
     if out is not None:
         output_folder(out.parent)
@@ -103,7 +104,7 @@ def parity(
         seed=seed,
         features=None if features is None else str(features),
         videos=videos,
-        engine=EngineOptions(threads, device, backend),
+        engine=engine,
         bisect=with_bisection,
         tolerance=tolerance,
     )
@@ -115,6 +116,8 @@ def parity(
     if as_json:
         click.echo(run.to_json(), nl=False)
     else:
-        click.echo("\n\n".join(table.to_text() for table in parity_tables(results)))
-    if not results.passed:
+        print_tables(parity_tables(results), explain=explain)
+    if any(one.failures for one in results.artefacts):
+        click.get_current_context().exit(console.EXIT_GATE_FAILED)
+    if any(one.status == "failed" for one in results.artefacts):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from co2net_benchmarks.cli.options import explain_option, print_tables
 from co2net_benchmarks.latency.run import LatencyResults
 from co2net_benchmarks.run_file import Run, read_runs, report_json
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_folder, write_text
+from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
 from co2net_runtime.files.records import from_mapping
 
 EPILOG = """
@@ -16,15 +17,16 @@ EPILOG = """
 Examples:
   co2net-bench report latency.json parity.json accuracy.json -o report.html
   co2net-bench report --compare old.json new.json --fail-over 10%
+  co2net-bench report --compare old.json new.json --relative --allow-missing
 """
 
 _PATH = click.Path(path_type=Path)
 
 
-class Share(click.ParamType[float]):
-    """A share: '10%' or '0.1'."""
+class Percent(click.ParamType[float]):
+    """A percentage, '10' or '10%', as a share: 0.1."""
 
-    name = "share"
+    name = "percent"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -34,17 +36,21 @@ class Share(click.ParamType[float]):
             return value
         text = str(value).strip()
         try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            percent = float(text.removesuffix("%"))
         except ValueError:
-            share = -1.0
-        if not 0 <= share < 100:
-            self.fail(f"{value!r}: expected a share, as in 10% or 0.1", param, ctx)
-        return share
+            percent = -1.0
+        if not 0 <= percent < 10_000:
+            self.fail(f"{value!r}: expected a percentage, as in 10 or 10%", param, ctx)
+        if 0 < percent < 1 and not text.endswith("%"):
+            self.fail(f"{text} is ambiguous: write {percent:g}% or {100 * percent:g}%", param, ctx)
+        return percent / 100
 
 
 @click.command(cls=console.Command, epilog=EPILOG)
 @click.argument("runs", nargs=-1, type=_PATH, metavar="[RUN...]")
-@click.option("--out", "-o", type=_PATH, help="The page; .json and .md are written beside it.")
+@click.option(
+    "--out", "-o", type=_PATH, help="The page; .json, .md and a .png are written beside it."
+)
 @click.option(
     "--compare",
     type=_PATH,
@@ -54,10 +60,16 @@ class Share(click.ParamType[float]):
 )
 @click.option(
     "--fail-over",
-    type=Share(),
+    type=Percent(),
+    metavar="PERCENT",
     default="10%",
     show_default=True,
-    help="With --compare: exit with 1 if a figure got worse by more than this.",
+    help="With --compare: the gate fails if a figure got worse by more than this, as in 10 or 10%.",
+)
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="With --compare: let targets or figures be gone in NEW; otherwise the gate fails.",
 )
 @click.option(
     "--relative",
@@ -65,6 +77,7 @@ class Share(click.ParamType[float]):
     help="With --compare: compare times as ratios to each run's reference target, which "
     "survives another machine.",
 )
+@explain_option
 @console.quiet_option
 @console.version_option
 def report(
@@ -72,19 +85,23 @@ def report(
     out: Path | None,
     compare: tuple[Path, Path] | None,
     fail_over: float,
+    allow_missing: bool,
     relative: bool,
+    explain: bool,
     quiet: bool,
 ) -> None:
     """Make one self-contained page of RUN files, with all tables and charts.
 
-    RUN is what latency, parity and accuracy write (--out, or --json to a file), or the JSON beside
-    a report. With --compare, print what changed between two runs; here the exit code 1 means
-    that something got worse.
+    RUN is a file that latency, parity or accuracy wrote (--out, or --json to a file), or the JSON
+    beside a report. With --compare, print the changes between two runs; the exit code is 3 if
+    the gate fails: a figure got worse by more than --fail-over, or is gone in NEW.
     """
     if compare is not None:
         if runs or out is not None:
             raise click.UsageError("--compare takes its two files and no RUN or --out")
-        _compare(*compare, fail_over, relative=relative)
+        _compare(
+            *compare, fail_over, relative=relative, allow_missing=allow_missing, explain=explain
+        )
         return
     if not runs:
         raise click.UsageError("give RUN files, or --compare OLD NEW")
@@ -106,10 +123,16 @@ def report(
     for path, text in pages.items():
         write_text(path, text)
         click.echo(path)
+    if (picture := made.to_png()) is not None:
+        with atomic_path(out.with_suffix(".png")) as path:
+            path.write_bytes(picture)
+        click.echo(out.with_suffix(".png"))
     console.note(f"{len(read)} runs", quiet=quiet)
 
 
-def _compare(old: Path, new: Path, fail_over: float, *, relative: bool) -> None:
+def _compare(
+    old: Path, new: Path, fail_over: float, *, relative: bool, allow_missing: bool, explain: bool
+) -> None:
     from co2net_benchmarks.report.compare_runs import compare_runs, comparison_table
 
     before, after = read_runs(old), read_runs(new)
@@ -118,14 +141,16 @@ def _compare(old: Path, new: Path, fail_over: float, *, relative: bool) -> None:
     changes = compare_runs(
         _latency(before, old), _latency(after, new), fail_over, relative=relative
     )
-    click.echo(comparison_table(changes, fail_over).to_text())
+    print_tables([comparison_table(changes, fail_over)], explain=explain)
     worse = [change for change in changes if change.verdict == "regressed"]
     missing = sorted({change.target for change in changes if change.verdict == "missing"})
     if missing:
-        console.note(f"warning: not in {new}, or not in full: {', '.join(missing)}")
+        advice = "" if allow_missing else "; if that is meant, add --allow-missing"
+        console.note(f"not in {new}, or not in full: {', '.join(missing)}{advice}")
     if worse:
         console.note(f"{len(worse)} of {len(changes)} figures got worse")
-        click.get_current_context().exit(console.EXIT_SOME_FAILED)
+    if worse or (missing and not allow_missing):
+        click.get_current_context().exit(console.EXIT_GATE_FAILED)
 
 
 def _latency(runs: tuple[Run, ...], path: Path) -> list[LatencyResults]:

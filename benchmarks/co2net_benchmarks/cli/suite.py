@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.latency import latency
-from co2net_benchmarks.cli.lengths import Lengths
+from co2net_benchmarks.cli.latency import Lengths, latency
 from co2net_benchmarks.cli.parity import parity
 from co2net_benchmarks.cli.report import report
 from co2net_benchmarks.runners.targets import parse_targets
@@ -40,7 +39,13 @@ _PATH = click.Path(path_type=Path)
     help="Lengths of the videos whose latency is measured, in snippets.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
-@click.option("--no-peers", is_flag=True, help="Leave out what one would take instead.")
+@click.option(
+    "--no-baselines",
+    "--no-peers",
+    "no_baselines",
+    is_flag=True,
+    help="Leave out what one would take instead.",
+)
 @click.option(
     "--quick",
     is_flag=True,
@@ -55,18 +60,18 @@ def suite(
     features: Path | None,
     lengths: tuple[int, ...],
     threads: int | None,
-    no_peers: bool,
+    no_baselines: bool,
     quick: bool,
     quiet: bool,
 ) -> None:
     """Measure ARTEFACTs against CHECKPOINT in every way and write OUT/report.html.
 
     Runs parity, then latency (single-stream with cold starts, and offline over a quarter of
-    THUMOS14's test lengths) with the peers that are installed and the published post-processing,
-    then report. The run files stay in OUT. The exit code is 1 if an artefact does not meet its
-    gate or a target failed.
+    THUMOS14's test lengths) with the baselines that are installed and the published
+    post-processing, then report. The run files stay in OUT. The exit code is 3 if an artefact does
+    not meet its gate, 1 if a target failed.
     """
-    # a file that is missing is told before the long work
+    # a missing file is reported before the long work
     parse_targets([str(checkpoint), *map(str, artefacts)])
     folder = output_folder(out)
     common = ["--quiet"] if quiet else []
@@ -88,7 +93,7 @@ def suite(
                 *(str(checkpoint), *names, "--out", str(runs["latency"]), *common),
                 *("--lengths", ",".join(map(str, lengths)), "--mix", "thumos14"),
                 *("--scenario", "single-stream", "--scenario", "offline"),
-                *(() if no_peers else ("--peers", "--published-decoding")),
+                *(() if no_baselines else ("--baselines", "--published-decoding")),
                 *(_QUICK if quick else _FULL),
             ],
         ),

@@ -1,1 +1,1 @@
-"""What an ONNX file holds: layers, weights, arithmetic, branches."""
+"""The content of ONNX files: layers, weights, arithmetic, branches."""

@@ -1,4 +1,4 @@
-"""What an ONNX file holds: contract, layers and their weights, arithmetic, soundness."""
+"""The content of an ONNX file: contract, layers and their weights, arithmetic, soundness."""
 
 import math
 import os
@@ -23,10 +23,10 @@ _LENGTHS = (960, 1920)
 
 @dataclass(frozen=True)
 class Layer:
-    """A node with a stored weight; weight_type, weight_shape, weight_bytes: as stored."""
+    """A node with a weight, described as it is stored."""
 
     name: str
-    op: str
+    op: str  # operator
     weight_type: str
     weight_shape: tuple[int, ...]
     weight_bytes: int
@@ -34,41 +34,35 @@ class Layer:
 
 @dataclass(frozen=True)
 class Description:
-    """What an ONNX file holds.
-
-    file_bytes: of the file itself. external_bytes: of the weights stored beside it. contract:
-    None if it has none of ours. inputs, outputs: type and shape by name, with the names of dynamic
-    dimensions. opset: of the default domain. parameters: stored numbers of all types;
-    weight_bytes: their bytes by type. macs_per_snippet: multiply-accumulates of the layers for one
-    more snippet, macs_per_video: for a video whatever its length, of the plain form where the file
-    holds several; None where shape inference cannot tell. nodes: how many of each type, those in
-    branches too, most frequent first. checker_error, inference_error: what ONNX's checker and
-    strict shape inference object to, None if nothing.
-    """
+    """The content of an ONNX file."""
 
     path: str
-    file_bytes: int
-    external_bytes: int
-    contract: Contract | None
-    inputs: Mapping[str, str]
+    file_bytes: int  # of the file itself
+    external_bytes: int  # of the weights stored beside it
+    contract: Contract | None  # None: not a file of co2net-export
+    inputs: Mapping[str, str]  # type and shape by name, with the names of dynamic dimensions
     outputs: Mapping[str, str]
     producer: str
-    opset: int
+    opset: int  # of the default domain
     ir_version: int
-    parameters: int
-    weight_bytes: Mapping[str, int]
+    parameters: int  # stored numbers of all types
+    weight_bytes: Mapping[str, int]  # their bytes by type
     layers: tuple[Layer, ...]
+    # multiply-accumulates of the layers for one more snippet, and for a video whatever its length;
+    # of the plain branch where there are several; None where shape inference fails
     macs_per_snippet: int | None
     macs_per_video: int | None
-    nodes: Mapping[str, int]
-    checker_error: str | None
-    inference_error: str | None
+    nodes: Mapping[str, int]  # number by type, in branches too, most frequent first
+    checker_error: str | None  # objection of ONNX's checker, None if it has none
+    inference_error: str | None  # objection of strict shape inference, None if it has none
 
 
 def describe(path: str | os.PathLike[str]) -> Description:
     """Read the file, without running it; weights stored beside it are counted, not read.
 
-    Raises InputError if it is missing or no ONNX file, ContractError if its contract is damaged.
+    Raises:
+        InputError: It is missing or not an ONNX file.
+        ContractError: Its contract is damaged.
     """
     file = Path(path)
     model = _read(file)
@@ -142,7 +136,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _arithmetic(model: onnx.ModelProto) -> tuple[int | None, int | None]:
-    """Return the layers' multiply-accumulates for one more snippet and for a video as such."""
+    """Return the layers' multiply-accumulates for one more snippet and for a whole video."""
     model = graphs_of(model)[0]
     totals = []
     for length in _LENGTHS:

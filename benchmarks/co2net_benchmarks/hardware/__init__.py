@@ -1,1 +1,1 @@
-"""What the machine is, and what it says of itself while measuring."""
+"""The machine behind a figure: its description, its energy, its best matrix product."""

@@ -12,8 +12,7 @@ from co2net_benchmarks.hardware.jetson import jetson_stats
 class Meter(Protocol):
     """A counter of energy."""
 
-    name: str
-    """What it counts."""
+    name: str  # of the counted hardware
 
     def joules(self) -> float:
         """Return the energy used since the meter was opened."""

@@ -1,4 +1,4 @@
-"""What a Jetson says of itself: release, power mode, clocks, temperatures (jetson-stats)."""
+"""A Jetson's own report: release, power mode, clocks, temperatures (jetson-stats)."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,17 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Jetson:
-    """Facts that a figure of a Jetson is worth nothing without.
+    """Facts without which a figure of a Jetson means nothing."""
 
-    release: L4T release, first line of nv_tegra_release. power_mode: as nvpmodel names it.
-    clocks_locked: whether jetson_clocks is on, temperatures_c: by sensor; both need jetson-stats
-    and are None and empty without it.
-    """
-
-    release: str
-    power_mode: str | None
-    clocks_locked: bool | None
-    temperatures_c: dict[str, float]
+    release: str  # of L4T: the first line of nv_tegra_release
+    power_mode: str | None  # as nvpmodel names it
+    clocks_locked: bool | None  # whether jetson_clocks is on; None without jetson-stats
+    temperatures_c: dict[str, float]  # by sensor; empty without jetson-stats
 
 
 def read_jetson(root: Path = Path("/")) -> Jetson | None:
@@ -49,7 +44,7 @@ def _power_mode() -> str | None:
 
 @contextmanager
 def jetson_stats(interval_s: float = 1.0) -> Iterator[Any]:
-    """Yield jetson-stats' connection to its service, None where it is not there or not running."""
+    """Yield jetson-stats' connection to its service, None without it."""
     try:
         from jtop import jtop  # type: ignore[import-not-found]  # on Jetsons only
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, memory, clocks, versions, accelerators."""
+"""The machine behind a figure: processor, memory, clocks, versions, accelerators."""
 
 import os
 import platform
@@ -24,27 +24,22 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine and the programs behind a run; no host or user name is kept.
-
-    cpus: logical processors this process may use. governor: of processor 0's clock, None where
-    the system does not say (virtual machines). load_1m: load average of the last minute when the
-    measurement began. versions: of Python and of the packages that are installed.
-    """
+    """The machine and the programs behind a run; no host or user name is kept."""
 
     system: str
     architecture: str
-    cpu: str
-    cpus: int
+    cpu: str  # model
+    cpus: int  # logical processors that this process may use
     memory_bytes: int | None
-    governor: str | None
-    hypervisor: bool | None
-    load_1m: float | None
-    versions: dict[str, str]
-    gpus: tuple[str, ...] = ()
+    governor: str | None  # of processor 0's clock; None where the system does not say
+    hypervisor: bool | None  # whether the processor says that it is virtual
+    load_1m: float | None  # load average of the last minute when the measurement began
+    versions: dict[str, str]  # of Python and of the packages that are installed
+    gpus: tuple[str, ...] = ()  # name, driver, memory
     jetson: Jetson | None = None
 
     def differences(self, other: "Machine") -> list[str]:
-        """Return what makes the other machine's figures not comparable, as lines of text."""
+        """Return the reasons why the other machine's figures do not compare, as lines of text."""
         names = ("architecture", "cpu", "cpus", "gpus", "governor")
         return [
             f"{name}: {getattr(self, name)} against {getattr(other, name)}"
@@ -54,7 +49,7 @@ class Machine:
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
-    """Return the facts of this machine. root: where proc, sys and etc are found."""
+    """Return the facts of this machine. root: the folder that holds proc, sys and etc."""
     cpu_info = _read(root / "proc/cpuinfo")
     governor = _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     return Machine(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from co2net_benchmarks.hardware.energy import Meter
 from co2net_benchmarks.latency.single_stream import Advance
-from co2net_benchmarks.runners.pool import Fleet, Member
+from co2net_benchmarks.runners.pool import RunnerPool
+from co2net_benchmarks.runners.process import RunnerProcess
 from co2net_benchmarks.timing import Interval, median_interval, paired_ratio
 
 TURNS = 8
@@ -14,43 +15,45 @@ TURNS = 8
 
 @dataclass(frozen=True)
 class OfflineResult:
-    """One target over all videos of the mix.
-
-    wall_s: of all turns together. snippets_per_s: median of the turns, with its interval.
-    realtime: seconds of video per second (video-hours per hour), from wall_s. ratio: time over
-    the reference's, turn by turn. segments: found in all videos. joules_per_video_minute: energy
-    of the machine during its turns, None without a meter.
-    """
+    """One target over all videos of the mix."""
 
     target: str
     videos: int
     snippets: int
-    wall_s: float
-    snippets_per_s: Interval
-    realtime: float
-    ratio: Interval
-    segments: int
+    wall_s: float  # of all turns together
+    snippets_per_s: Interval  # median of the turns
+    realtime: float  # seconds of video per second of wall_s (hours of video per hour)
+    ratio: Interval  # time over the reference's, turn by turn
+    segments: int  # found in all videos
     peak_rss_bytes: int | None
-    joules_per_video_minute: float | None
+    joules_per_video_minute: float | None  # of the machine in its turns; None without a meter
 
 
 def measure_offline(
-    fleet: Fleet,
+    pool: RunnerPool,
     paths: Sequence[Path],
     lengths: Sequence[int],
     snippet_s: float,
     meter: Meter | None,
     advance: Advance,
 ) -> list[OfflineResult]:
-    """Work through all videos with every member, in turns of an eighth of them each.
+    """Work through all videos with every process, in turns of an eighth of them each.
 
-    paths: feature files of `lengths`, in the mix's order; every turn takes each eighth video, so
-    that all turns hold long and short ones. Targets of the runtime go through
-    Localizer.stream_files, as users do: the next features are read while the network runs.
-    advance: told of progress in snippets times members.
+    Every turn takes each eighth video, so that all turns hold long and short ones.
+
+    Args:
+        pool: The open targets.
+        paths: Feature files in the mix's order.
+        lengths: Their snippets.
+        snippet_s: Seconds of video per snippet.
+        meter: Counts energy, if there is one.
+        advance: Called with the progress, in snippets times processes.
+
+    Returns:
+        One result per target that has not failed.
     """
     warm = [str(path) for path in paths[:3]]
-    for _ in fleet.take_turns(lambda member: member.child.ask("run_all", paths=warm)):
+    for _ in pool.take_turns(lambda process: process.ask("run_all", paths=warm)):
         pass
     turns: dict[str, list[float]] = {}
     segments: dict[str, int] = {}
@@ -62,19 +65,19 @@ def measure_offline(
         counts.append(sum(lengths[turn::TURNS]))
         before = meter.joules() if meter else 0.0
 
-        def act(member: Member, files: list[str] = chosen) -> dict[str, object]:
-            return member.child.ask("run_all", paths=files)
+        def act(process: RunnerProcess, files: list[str] = chosen) -> dict[str, object]:
+            return process.ask("run_all", paths=files)
 
-        for member, answer, _ in fleet.take_turns(act):
+        for process, answer, _ in pool.take_turns(act):
             after = meter.joules() if meter else 0.0
-            name = member.name
+            name = process.name
             turns.setdefault(name, []).append(answer["wall_s"])
             segments[name] = segments.get(name, 0) + answer["segments"]
             peaks[name] = answer["peak_rss_bytes"]
             joules[name] = joules.get(name, 0.0) + after - before
             before = after
             advance(counts[-1])
-    measured = {member.name: turns[member.name] for member in fleet.members}
+    measured = {process.name: turns[process.name] for process in pool.processes}
     snippets = sum(counts)
     video_s = snippets * snippet_s
     reference = next(iter(measured.values()), [])

@@ -1,6 +1,6 @@
 """Whether targets compute the same: their outputs on one video against the reference's.
 
-A target that rounds more than it says (an engine that computes in bfloat16) is fast for a reason.
+A target that rounds more than it admits (an engine that computes in bfloat16) is fast for a reason.
 """
 
 import tempfile
@@ -9,28 +9,30 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from co2net_benchmarks.runners.pool import Fleet
+from co2net_benchmarks.runners.pool import RunnerPool
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
-def measure_differences(fleet: Fleet, path: Path) -> dict[str, float | None]:
-    """Run every member once on a feature file; return how far each is from the first member.
+def measure_differences(pool: RunnerPool, path: Path) -> dict[str, float | None]:
+    """Run every process once on a feature file and compare its outputs with the first one's.
 
-    That is the largest absolute difference of cas or attention, in units of max(1, max |cas|) of
-    the first; None where an output is not finite. A member that fails is missing.
+    Returns:
+        By target the largest absolute difference of cas or attention, in units of
+        max(1, max |cas|) of the first; None where an output is not finite. A process that fails
+        is missing.
     """
     with tempfile.TemporaryDirectory(prefix="co2net-bench-") as name:
         saved = Path(name) / "outputs.npz"
         reference: Arrays | None = None
         differences = {}
-        for member, _, _ in fleet.take_turns(
-            lambda member: member.child.ask("save_outputs", path=str(path), to=str(saved))
+        for process, _, _ in pool.take_turns(
+            lambda process: process.ask("save_outputs", path=str(path), to=str(saved))
         ):
             with np.load(saved) as arrays:
                 outputs = dict(arrays)
             reference = reference or outputs
-            differences[member.name] = _difference(outputs, reference)
+            differences[process.name] = _difference(outputs, reference)
     return differences
 
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from co2net_benchmarks.latency.offline import OfflineResult
 from co2net_benchmarks.latency.run import LatencyResults
-from co2net_benchmarks.latency.server import ServerResult
 from co2net_benchmarks.latency.single_stream import ColdStart
-from co2net_benchmarks.runners.pool import TargetInfo
+from co2net_benchmarks.runners.runner import RunnerInfo
 from co2net_benchmarks.tables import Table, megabytes, milliseconds, percent, significant
 from co2net_benchmarks.timing import PERCENTILE_DEFINITION, Interval, required_samples
 
@@ -27,8 +26,6 @@ def latency_tables(results: LatencyResults) -> list[Table]:
         tables.append(_cold_table(results.cold_starts))
     if results.offline:
         tables.append(_offline_table(results.offline, results.energy_meter))
-    if results.server:
-        tables.append(_server_table(results.server))
     return tables
 
 
@@ -50,7 +47,7 @@ def _target_table(results: LatencyResults) -> Table:
     return Table("Targets", ("target", "engine", "precision", "MB"), rows, notes, left=3)
 
 
-def _length_table(results: LatencyResults, infos: Mapping[str, TargetInfo], length: int) -> Table:
+def _length_table(results: LatencyResults, infos: Mapping[str, RunnerInfo], length: int) -> Table:
     rows = [row for row in results.lengths if row.length == length]
     reference = rows[0].target
     on_device = any("device" in row.stages for row in rows)
@@ -90,7 +87,7 @@ def _length_table(results: LatencyResults, infos: Mapping[str, TargetInfo], leng
         f"ratio: time over that of {reference}, turn by turn, with its 95 % interval. max diff.: "
         "of cas or attention from the reference's, over max(1, max |cas|)."
     )
-    return Table(title, tuple(columns), tuple(body), (note,))
+    return Table(title, tuple(columns), tuple(body), explanations=(note,))
 
 
 def _ratio(ratio: Interval) -> str:
@@ -116,7 +113,10 @@ def _cold_table(starts: Sequence[ColdStart]) -> Table:
         f"{starts[0].total_s.count} fresh processes, medians",
         ("target", "process", "import", "load", "first", "total", "min..max", "peak MB"),
         rows,
-        ("The model files lie in the system's cache.",),
+        explanations=(
+            "The model files lie in the system's cache. The runtime imports its engine as it opens "
+            "the model: load.",
+        ),
     )
 
 
@@ -138,41 +138,11 @@ def _offline_table(rows: Sequence[OfflineResult], meter: str | None) -> Table:
     )
     columns = ["target", "snippets/s", "95 %", "video-h per h", "ratio", "seconds", "segments"]
     columns += ["peak MB", *(["J per video minute"] if meter else [])]
-    notes = [f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."]
-    notes += [f"Energy of: {meter}."] if meter else []
+    notes = [f"Energy of: {meter}."] if meter else []
+    ratio = f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."
     title = f"Offline: {first.videos} videos, {first.snippets} snippets"
-    return Table(title, tuple(columns), body, tuple(notes))
+    return Table(title, tuple(columns), body, tuple(notes), explanations=(ratio,))
 
 
 def _joules(joules: float | None) -> tuple[str]:
     return ("-" if joules is None else significant(joules),)
-
-
-def _server_table(rows: Sequence[ServerResult]) -> Table:
-    body = tuple(
-        (
-            row.target,
-            significant(row.rate_per_s),
-            milliseconds(row.p50_s),
-            milliseconds(row.p99_s),
-            percent(row.utilisation),
-            significant(row.predicted_per_s),
-            milliseconds(row.service_mean_s),
-            milliseconds(row.service_p99_s),
-        )
-        for row in rows
-    )
-    bound = milliseconds(rows[0].bound_s)
-    return Table(
-        f"Server: Poisson arrivals, highest rate with p99 at most {bound} ms",
-        (
-            "target", "queries/s", "p50", "p99", "busy", "predicted/s", "service mean",
-            "service p99",
-        ),
-        body,
-        (
-            f"A rate counts once a real run of {rows[0].queries} queries has kept the bound, "
-            "queueing included; 0: none did, and p50, p99 are those of the last attempt (of the "
-            "service alone where that exceeds the bound). Milliseconds.",
-        ),
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where two graphs part: their intermediate tensors compared in topological order."""
+"""Where two graphs diverge: their intermediate tensors compared in topological order."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from co2net_benchmarks.graphs.branches import Form, forms_of, makers
+from co2net_benchmarks.graphs.branches import Branch, branches_of, makers
 from co2net_benchmarks.parity.results import TensorStep
 from co2net_export.graph.session import open_graph
 from co2net_runtime.errors import InputError
 
 TOLERANCES = MappingProxyType(
-    # Winograd's form rounds more
+    # its branch with Winograd's algorithm rounds more
     {"fp32": 1e-5, "fp32-cpu": 1e-4, "fp16": 5e-3, "int8-cpu": 5e-2, "int8-trt": 5e-2}
 )
 """Difference in units of max(1, largest absolute value of the tensor) from which one counts as
@@ -30,43 +30,53 @@ def bisect(
 ) -> tuple[TensorStep, ...]:
     """Run both graphs with all intermediate tensors as outputs and compare those both name.
 
-    The steps stand in the topological order of the artefact's graph; the first with `diverged` is
-    where to look. Graphs in another precision keep the names of the fp32 graph's tensors. Of a
-    file with several forms each is run, whichever the video's length would choose, and packed rows
-    are put back into the order of snippets.
-    Quantised tensors are compared as the graph defines them: an engine that fuses the operators
-    between them may round elsewhere.
+    Graphs in another precision keep the names of the fp32 graph's tensors. Of a file with several
+    branches each is run, whichever the video's length would choose, and packed rows are put back
+    into the order of snippets. Quantized tensors are compared as the graph defines them: an
+    engine that fuses the operators between them may round elsewhere.
 
-    Raises InputError if the graphs share no tensor, BackendError if ONNX Runtime refuses one.
+    Args:
+        reference: A fresh fp32 export.
+        artefact: The graph to examine.
+        feeds: Inputs of both.
+        tolerance: In units of max(1, largest absolute value of the tensor).
+
+    Returns:
+        The tensors in the topological order of the artefact's graph; the first that diverged is
+        where to look.
+
+    Raises:
+        InputError: The graphs share no tensor.
+        BackendError: ONNX Runtime refuses one.
     """
     reference = onnx.shape_inference.infer_shapes(reference)
     known = _typed(reference)
     theirs = {name: node for name, node in makers(reference).items() if name in known}
-    forms = list(forms_of(artefact, theirs))
-    wanted = {plain for form in forms for plain, _ in form.pairs}
+    branches = list(branches_of(artefact, theirs))
+    wanted = {plain for branch in branches for plain, _ in branch.pairs}
     if not wanted:
         raise InputError("the two graphs have no tensor name in common: nothing to compare")
     expected = _run(reference, wanted, feeds)
-    return tuple(step for form in forms for step in _steps(form, expected, feeds, tolerance))
+    return tuple(step for branch in branches for step in _steps(branch, expected, feeds, tolerance))
 
 
-def _steps(form: Form, expected: Feeds, feeds: Feeds, tolerance: float) -> list[TensorStep]:
-    model = onnx.shape_inference.infer_shapes(form.model)
+def _steps(branch: Branch, expected: Feeds, feeds: Feeds, tolerance: float) -> list[TensorStep]:
+    model = onnx.shape_inference.infer_shapes(branch.model)
     ours, known = makers(model), _typed(model)
-    pairs = [(plain, name) for plain, name in form.pairs if name in known]
-    rows = {form.rows} if form.rows is not None else set()
+    pairs = [(plain, name) for plain, name in branch.pairs if name in known]
+    rows = {branch.rows} if branch.rows is not None else set()
     found = _run(model, {name for _, name in pairs} | rows, feeds)
     steps = []
     for plain, name in pairs:
         values = found[name]
-        if form.rows is not None and values.ndim == 2 and expected[plain].ndim == 3:
-            values = values[found[form.rows]].transpose(0, 2, 1)  # (R, C) to (B, C, T)
+        if branch.rows is not None and values.ndim == 2 and expected[plain].ndim == 3:
+            values = values[found[branch.rows]].transpose(0, 2, 1)  # (R, C) to (B, C, T)
         steps.append(_step(name, ours[name], expected[plain], values, tolerance))
     return steps
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file. Raises InputError if it is no such file."""
+    """Read an ONNX file. Raises InputError if it is not one."""
     try:
         return onnx.load(str(path))
     except Exception as error:  # protobuf's DecodeError has no stable public name

@@ -1,4 +1,4 @@
-"""One artefact against the PyTorch model: tensors, decisions, mAP, as the runtime gives them."""
+"""One artefact in the runtime against the PyTorch model: tensors, decisions, mAP."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from co2net_benchmarks.parity.margins import measure_margins
-from co2net_benchmarks.parity.reference import Material, Specimen, group_order
+from co2net_benchmarks.parity.reference import ReferenceSet, ReferenceVideo, group_order
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
 from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate
-from co2net_export.parity.report import Difference, Proof, TensorParity
+from co2net_export.parity.report import Difference, ParityReport, TensorParity
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.errors import BackendError, InputError
@@ -21,29 +21,30 @@ def compare_artefact(
     name: str,
     path: Path,
     localizer: Localizer,
-    material: Material,
+    references: ReferenceSet,
     checkpoint_sha256: str,
     *,
     quiet: bool = False,
 ) -> ArtefactParity:
-    """Run an artefact on all videos and compare what it gives with the references.
+    """Run an artefact on all videos and compare its outputs with the references.
 
-    Raises InputError if it does not fit the checkpoint, BackendError if the engine fails or gives
-    values that are not finite.
+    Raises:
+        InputError: It does not fit the checkpoint.
+        BackendError: The engine fails or gives values that are not finite.
     """
     contract = localizer.contract
-    _check_fits(contract, material, path)
-    with console.progress(material.specimens, name, quiet=quiet) as bar:
+    _check_fits(contract, references, path)
+    with console.progress(references.videos, name, quiet=quiet) as bar:
         outputs = [_run(localizer, one) for one in bar]
-    tensors = _tensor_rows(material.specimens, outputs)
-    everything = _tensor_row("all", material.specimens, outputs)
+    tensors = _tensor_rows(references.videos, outputs)
+    everything = _tensor_row("all", references.videos, outputs)
     overall = TensorParity(everything.cas, everything.attention, everything.scale)
-    judged = outputs[-len(material.judged) :]
-    references = [one.reference for one in material.judged]
-    decisions = compare_decisions(references, judged, contract.decode)
-    accuracy = material.accuracy(judged)
+    judged = outputs[-len(references.judged) :]
+    expected = [one.reference for one in references.judged]
+    decisions = compare_decisions(expected, judged, contract.decode)
+    accuracy = references.accuracy(judged)
     gate = default_gate(contract.precision, contract.optimize)
-    proof = Proof(overall, decisions if material.given else None, accuracy)
+    report = ParityReport(overall, decisions if references.given else None, accuracy)
     return ArtefactParity(
         name=name,
         file=path.name,
@@ -54,16 +55,16 @@ def compare_artefact(
         tensors=tensors,
         overall=overall,
         decisions=decisions,
-        decisions_judged=bool(material.given),
-        margins=measure_margins(references, judged, contract.decode),
+        decisions_judged=bool(references.given),
+        margins=measure_margins(expected, judged, contract.decode),
         accuracy=accuracy,
         gate=gate,
-        failures=proof.failures(gate),
+        failures=report.failures(gate),
     )
 
 
-def _check_fits(contract: Contract, material: Material, path: Path) -> None:
-    checkpoint = material.checkpoint
+def _check_fits(contract: Contract, references: ReferenceSet, path: Path) -> None:
+    checkpoint = references.checkpoint
     if contract.graph != "whole":
         raise InputError(f"{path}: a chunk graph: compare the whole-video file beside it")
     found = (contract.classes, contract.rgb_dim, contract.flow_dim)
@@ -72,35 +73,37 @@ def _check_fits(contract: Contract, material: Material, path: Path) -> None:
         raise InputError(
             f"{path}: {len(contract.classes)} classes on {contract.rgb_dim} + {contract.flow_dim} "
             f"channels, the checkpoint has {model.classes} on {model.rgb_dim} + {model.flow_dim}, "
-            "or they are named otherwise: it was exported from another one"
+            "or they have other names: it was exported from another one"
         )
 
 
-def _run(localizer: Localizer, specimen: Specimen) -> Outputs:
-    found = localizer.activations(specimen.load())
+def _run(localizer: Localizer, video: ReferenceVideo) -> Outputs:
+    (found,) = localizer.network.run([video.load()])
     for name, values in (("cas", found.cas), ("attention", found.attention)):
         if not np.isfinite(values).all():
             raise BackendError(
-                f"{name} is not finite ({specimen.group}, {len(found.cas)} snippets); --bisect "
+                f"{name} is not finite ({video.group}, {len(found.cas)} snippets); --bisect "
                 "shows where that begins"
             )
     return Outputs(found.cas, found.attention)
 
 
 def _tensor_rows(
-    specimens: Sequence[Specimen], outputs: Sequence[Outputs]
+    videos: Sequence[ReferenceVideo], outputs: Sequence[Outputs]
 ) -> tuple[TensorRow, ...]:
     groups: dict[str, list[int]] = {}
-    for index, one in enumerate(specimens):
+    for index, one in enumerate(videos):
         groups.setdefault(one.group, []).append(index)
     return tuple(
-        _tensor_row(name, [specimens[i] for i in chosen], [outputs[i] for i in chosen])
+        _tensor_row(name, [videos[i] for i in chosen], [outputs[i] for i in chosen])
         for name, chosen in sorted(groups.items(), key=lambda item: group_order(item[0]))
     )
 
 
-def _tensor_row(group: str, specimens: Sequence[Specimen], outputs: Sequence[Outputs]) -> TensorRow:
-    pairs = [(one.reference, found) for one, found in zip(specimens, outputs, strict=True)]
+def _tensor_row(
+    group: str, videos: Sequence[ReferenceVideo], outputs: Sequence[Outputs]
+) -> TensorRow:
+    pairs = [(one.reference, found) for one, found in zip(videos, outputs, strict=True)]
     cas = np.concatenate([np.abs(a.cas - b.cas).ravel() for a, b in pairs])
     attention = np.concatenate([np.abs(a.attention - b.attention) for a, b in pairs])
     return TensorRow(

@@ -14,24 +14,20 @@ EDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 @dataclass(frozen=True)
 class Margins:
-    """Distances of the reference to the thresholds, and which decisions the artefact took anew.
+    """Distances of the reference to the thresholds, and the decisions that the artefact changed.
 
-    Attention decisions are taken for every snippet at every threshold: decisions of them;
-    within: share of those whose distance is below each of `edges`; at_risk: share whose distance
-    is below the artefact's largest difference of attention in that video; crossed: how many fell
-    on the other side. Class decisions are taken for every class of every video: class_nearest is
-    the smallest distance of a class probability to the class threshold, class_crossed how many
-    fell on the other side.
+    Attention is compared with every threshold at every snippet, class probabilities with the
+    class threshold once per class and video.
     """
 
-    decisions: int
+    decisions: int  # attention decisions
     edges: tuple[float, ...]
-    within: tuple[float, ...]
-    at_risk: float
-    crossed: int
+    within: tuple[float, ...]  # share of the distances below each of `edges`
+    at_risk: float  # share of those below the artefact's largest difference in that video
+    crossed: int  # that fell on the other side
     class_decisions: int
-    class_nearest: float
-    class_crossed: int
+    class_nearest: float  # smallest distance of a class probability to the class threshold
+    class_crossed: int  # that fell on the other side
 
 
 def measure_margins(

@@ -1,4 +1,4 @@
-"""Artefacts against the PyTorch model: what a parity run found, as plain records."""
+"""Artefacts against the PyTorch model: the results of a parity run as plain records."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,20 +11,14 @@ from co2net_export.parity.report import Accuracy, Difference, TensorParity
 
 @dataclass(frozen=True)
 class TensorStep:
-    """One tensor that both graphs compute.
-
-    node: the node that makes it, op: its operator, in the artefact. max_abs: largest absolute
-    difference, None where there is none to speak of: another shape, or values that are not
-    finite. scale: max(1, largest absolute value in the reference). diverged: whether the ratio of
-    the two exceeds the tolerance.
-    """
+    """One tensor that both graphs compute."""
 
     tensor: str
-    node: str
-    op: str
-    max_abs: float | None
-    scale: float
-    diverged: bool
+    node: str  # that makes it in the artefact
+    op: str  # its operator
+    max_abs: float | None  # largest absolute difference; None: another shape, or not finite
+    scale: float  # max(1, largest absolute value in the reference)
+    diverged: bool  # whether max_abs / scale exceeds the tolerance
 
 
 def first_diverging(steps: tuple[TensorStep, ...]) -> TensorStep | None:
@@ -34,54 +28,42 @@ def first_diverging(steps: tuple[TensorStep, ...]) -> TensorStep | None:
 
 @dataclass(frozen=True)
 class TensorRow:
-    """Differences on one group of videos; scale: max(1, max |cas|) of PyTorch on it."""
+    """Differences on one group of videos."""
 
     group: str
     videos: int
     snippets: int
-    scale: float
+    scale: float  # max(1, max |cas|) of PyTorch on the group
     cas: Difference
     attention: Difference
 
 
 @dataclass(frozen=True)
 class ArtefactParity:
-    """One artefact; `reason` says why it could not be compared.
-
-    same_checkpoint: whether its contract names the checkpoint it is compared with. tensors: by
-    group of videos; overall: all of them. decisions, margins: on the videos given, else on the
-    planted ones; decisions_judged: whether the gate applies to them (not on planted videos: how
-    often decisions on them change says little). accuracy: where there are annotations. gate: the
-    bounds; failures: what exceeds them. bisection: tensors in the graph's order, if asked for.
-    """
+    """One artefact against the checkpoint."""
 
     name: str
     file: str
     model_bytes: int
     status: Literal["measured", "failed"]
-    reason: str = ""
+    reason: str = ""  # why it could not be compared
     precision: str = ""
-    same_checkpoint: bool = True
-    tensors: tuple[TensorRow, ...] = ()
-    overall: TensorParity | None = None
-    decisions: Decisions | None = None
-    decisions_judged: bool = False
-    margins: Margins | None = None
-    accuracy: Accuracy | None = None
-    gate: Gate | None = None
-    failures: tuple[str, ...] = ()
-    bisection: tuple[TensorStep, ...] = ()
+    same_checkpoint: bool = True  # its contract names the checkpoint it is compared with
+    tensors: tuple[TensorRow, ...] = ()  # by group of videos
+    overall: TensorParity | None = None  # on all videos
+    decisions: Decisions | None = None  # on the videos given, else on the planted ones
+    decisions_judged: bool = False  # by the gate; not on planted videos, which say little of them
+    margins: Margins | None = None  # on the same videos as the decisions
+    accuracy: Accuracy | None = None  # where there are annotations
+    gate: Gate | None = None  # the bounds
+    failures: tuple[str, ...] = ()  # the bounds that are exceeded
+    bisection: tuple[TensorStep, ...] = ()  # in the graph's order, if asked for
 
 
 @dataclass(frozen=True)
 class ParityResults:
-    """All artefacts against one checkpoint; judged_on: the videos behind the decisions."""
+    """All artefacts against one checkpoint."""
 
     checkpoint: str
-    judged_on: str
+    judged_on: str  # the videos behind the decisions, in words
     artefacts: tuple[ArtefactParity, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every artefact was compared and meets its gate."""
-        return all(one.status == "measured" and not one.failures for one in self.artefacts)

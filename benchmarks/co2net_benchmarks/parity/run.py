@@ -10,15 +10,16 @@ import onnx
 
 from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import DatasetOptions, open_dataset
-from co2net_benchmarks.inputs import evenly, is_dataset, planted_features
+from co2net.data.video import evenly
+from co2net_benchmarks.inputs import is_dataset, planted_features
 from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_graph
 from co2net_benchmarks.parity.compare import compare_artefact
-from co2net_benchmarks.parity.reference import Material
+from co2net_benchmarks.parity.reference import ReferenceSet
 from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, TensorStep
-from co2net_benchmarks.runners.runners import EngineOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
-from co2net_runtime.features import find_feature_files
+from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.files.atomic import sha256
 from co2net_runtime.localizer import Localizer
 
@@ -27,21 +28,15 @@ _BISECT_LENGTH = 50
 
 @dataclass(frozen=True)
 class ParityPlan:
-    """What to compare on.
+    """Settings of a parity run."""
 
-    lengths: of the planted videos, in snippets, drawn from `seed`. features: a feature file, a
-    folder of them or a dataset to judge by, `videos` of them (None: all). engine: of the
-    artefacts. bisect: compare the graphs' inner tensors, too, with `tolerance` (None: by
-    precision).
-    """
-
-    lengths: tuple[int, ...] = (1, 2, 3, 17, 50, 250, 750)
-    seed: int = 0
-    features: str | None = None
-    videos: int | None = None
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    bisect: bool = False
-    tolerance: float | None = None
+    lengths: tuple[int, ...] = (1, 2, 3, 17, 50, 250, 750)  # of the planted videos, in snippets
+    seed: int = 0  # of the planted videos
+    features: str | None = None  # feature file, folder of them, or dataset to judge by
+    videos: int | None = None  # number of its videos; None: all
+    engine: EngineOptions = field(default_factory=EngineOptions)  # of the artefacts
+    bisect: bool = False  # compare the graphs' inner tensors, too
+    tolerance: float | None = None  # of the bisection; None: by precision
 
 
 def run_parity(
@@ -52,30 +47,41 @@ def run_parity(
     *,
     quiet: bool = False,
 ) -> ParityResults:
-    """Compare artefacts with a checkpoint; one that cannot be is in the results with its reason.
+    """Compare artefacts with a checkpoint.
 
-    Raises InputError if the checkpoint or the videos cannot be used, or a file is missing.
+    Args:
+        checkpoint: The reference, in PyTorch.
+        artefacts: One that cannot be compared is in the results with its reason.
+        plan: The settings.
+        dataset_options: How to open `plan.features`, if it is a dataset.
+        quiet: Show no progress.
+
+    Returns:
+        One record per artefact.
+
+    Raises:
+        InputError: The checkpoint or the videos cannot be used, or a file is missing.
     """
     for artefact in artefacts:
         if not artefact.is_file():
             raise InputError(f"{artefact}: no such file")
     loaded = _load_checkpoint(checkpoint, artefacts[0], plan.engine)
     console.note(f"running {checkpoint} in PyTorch", quiet=quiet)
-    material = Material(loaded, plan.lengths, seed=plan.seed)
+    references = ReferenceSet(loaded, plan.lengths, seed=plan.seed)
     kind = "planted videos"
     if plan.features is not None:
         path = Path(plan.features)
-        _add_videos(material, path, plan.videos, dataset_options, quiet=quiet)
+        _add_videos(references, path, plan.videos, dataset_options, quiet=quiet)
         kind = f"videos of {path.name}"
     digest = sha256(checkpoint)
     bisector = _Bisector(loaded, plan) if plan.bisect else None
     found = []
     for artefact in artefacts:
-        one = _compare(artefact, material, digest, plan.engine, quiet=quiet)
+        one = _compare(artefact, references, digest, plan.engine, quiet=quiet)
         if bisector is not None and one.precision:
             one = dataclasses.replace(one, bisection=bisector.steps(artefact, one.precision))
         found.append(one)
-    return ParityResults(checkpoint.name, f"{len(material.judged)} {kind}", tuple(found))
+    return ParityResults(checkpoint.name, f"{len(references.judged)} {kind}", tuple(found))
 
 
 def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Checkpoint:
@@ -85,7 +91,7 @@ def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Check
     except InputError as error:
         if "published" not in str(error):
             raise
-        with Localizer.load(artefact, **engine.given()) as localizer:
+        with Localizer.load(artefact, engine) as localizer:
             contract = localizer.contract
         return Checkpoint.from_published(
             path,
@@ -97,25 +103,25 @@ def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Check
 
 
 def _add_videos(
-    material: Material, path: Path, count: int | None, options: DatasetOptions, *, quiet: bool
+    references: ReferenceSet, path: Path, count: int | None, options: DatasetOptions, *, quiet: bool
 ) -> None:
     if options.annotations is not None or is_dataset(path):
-        material.add_dataset(open_dataset(path, options), count, quiet=quiet)
+        references.add_dataset(open_dataset(path, options), count, quiet=quiet)
     else:
-        material.add_files(evenly(find_feature_files([path]), count), quiet=quiet)
+        references.add_files(evenly(find_feature_files([path]), count), quiet=quiet)
 
 
 def _compare(
-    path: Path, material: Material, digest: str, engine: EngineOptions, *, quiet: bool
+    path: Path, references: ReferenceSet, digest: str, engine: EngineOptions, *, quiet: bool
 ) -> ArtefactParity:
     failed = ArtefactParity(path.name, path.name, path.stat().st_size, "failed")
     try:
-        localizer = Localizer.load(path, **engine.given())
+        localizer = Localizer.load(path, engine)
     except Co2netError as error:
         return dataclasses.replace(failed, reason=str(error))
     with localizer:
         try:
-            return compare_artefact(path.name, path, localizer, material, digest, quiet=quiet)
+            return compare_artefact(path.name, path, localizer, references, digest, quiet=quiet)
         except Co2netError as error:
             precision = localizer.contract.precision
             return dataclasses.replace(failed, reason=str(error), precision=precision)
@@ -142,7 +148,7 @@ class _Bisector:
         opset = opset if opset in OPSETS else OPSETS[-1]
         if opset not in self._references:
             self._references[opset] = convert(self._checkpoint.build(), opset=opset)
-        optimised = any(node.op_type == "If" for node in graph.graph.node)
-        tolerance = TOLERANCES["fp32-cpu" if optimised else precision]
+        optimized = any(node.op_type == "If" for node in graph.graph.node)
+        tolerance = TOLERANCES["fp32-cpu" if optimized else precision]
         tolerance = tolerance if self._tolerance is None else self._tolerance
         return bisect(self._references[opset], graph, self._feeds, tolerance)

@@ -75,8 +75,8 @@ def _tensor_table(artefacts: list[ArtefactParity]) -> Table:
         "Tensors: absolute difference from PyTorch",
         ("artefact", "videos", "snippets", *columns),
         rows,
-        ("att.: attention; relative: the largest over max(1, max |cas|) of PyTorch.",),
         left=2,
+        explanations=("att.: attention; relative: the largest over max(1, max |cas|) of PyTorch.",),
     )
 
 
@@ -110,7 +110,7 @@ def _decision_table(artefacts: list[ArtefactParity], judged_on: str) -> Table:
             "max shift", "mAP PyTorch", "mAP", "difference",
         ),
         tuple(rows),
-        (
+        explanations=(
             "Segments of at least 0.1 of their video's best score, matched one to one per class "
             "at tIoU >= 0.5; moved: by more than one snippet; shifts in units of the best score; "
             "mAP: mean over tIoU .1:.1:.7, percent.",
@@ -143,7 +143,7 @@ def _margin_table(artefacts: list[ArtefactParity], judged_on: str) -> Table:
         f"Margins to the thresholds on {judged_on}",
         ("artefact", "at risk", "crossed", "nearest class", "classes crossed"),
         tuple(rows),
-        (
+        explanations=(
             f"Attention is compared {first.decisions} times with a threshold; of PyTorch's "
             f"distances to it, {spread or 'none is below 0.1'}. At risk: nearer than the "
             "artefact's largest difference in that video; crossed: fell on the other side.",
@@ -183,8 +183,8 @@ def _bisection_table(one: ArtefactParity) -> Table:
     ]
     if any("/" in step.tensor for step in steps):
         notes.append(
-            "The file holds two forms of the network for short and long videos; both were run, and "
-            "the tensors of one carry its name before the slash."
+            "The file holds two branches of the network for short and long videos; both were run, "
+            "and the tensors of one carry its name before the slash."
         )
     columns = ("tensor", "operator", "max", "scale", "relative", "")
     return Table(title, columns, rows, tuple(notes), left=2)

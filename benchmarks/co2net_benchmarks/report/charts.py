@@ -1,4 +1,4 @@
-"""Charts of a report, as SVG text to stand inside an HTML page."""
+"""Charts of a report: SVG text to stand inside an HTML page, or a PNG."""
 
 import io
 import re
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-STAGE_COLOURS = {"read": "#E69F00", "network": "#0072B2", "decode": "#009E73"}
-PART_COLOURS = {"process": "#999999", "import": "#56B4E9", "load": "#CC79A7", "first": "#0072B2"}
+# Okabe and Ito's colors, told apart with any color vision
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+STAGE_COLORS = {"read": "#E69F00", "network": "#0072B2", "decode": "#009E73"}
+PART_COLORS = {"process": "#999999", "import": "#56B4E9", "load": "#CC79A7", "first": "#0072B2"}
 MARKERS = "osD^vPX*"
 
 
 class Palette:
-    """One colour, marker and line per target, the same in all charts."""
+    """One color, marker and line per target, the same in all charts."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._index = {name: index for index, name in enumerate(dict.fromkeys(names))}
 
-    def colour(self, name: str) -> str:
-        """Return the target's colour."""
-        return COLOURS[self._index[name] % len(COLOURS)]
+    def color(self, name: str) -> str:
+        """Return the target's color."""
+        return COLORS[self._index[name] % len(COLORS)]
 
     def marker(self, name: str) -> str:
-        """Return the target's marker; the second target of a colour gets another one."""
+        """Return the target's marker; the second target of a color gets another one."""
         index = self._index[name]
-        return MARKERS[(index + 3 * (index // len(COLOURS))) % len(MARKERS)]
+        return MARKERS[(index + 3 * (index // len(COLORS))) % len(MARKERS)]
 
     def line(self, name: str) -> str:
-        """Return the target's line: dashed for the second target of a colour."""
-        return "-" if self._index[name] < len(COLOURS) else "--"
+        """Return the target's line: dashed for the second target of a color."""
+        return "-" if self._index[name] < len(COLORS) else "--"
 
 
-def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
+def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> "Figure":
     """Draw the median latency over the length, and beside it the ratio to the reference."""
     figure = _figure(12.5, 4.2)
     absolute, relative = figure.subplots(1, 2)
@@ -48,7 +48,7 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
     for name in names:
         own = sorted((row for row in rows if row.target == name), key=lambda row: row.length)
         lengths = [row.length for row in own]
-        style = {"color": palette.colour(name), "marker": palette.marker(name), "markersize": 5}
+        style = {"color": palette.color(name), "marker": palette.marker(name), "markersize": 5}
         style["linestyle"] = palette.line(name)
         medians = [row.p50_s.median * 1e3 for row in own]
         _with_interval(
@@ -83,10 +83,10 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> str:
     # an interval may leave the chart, so that one restless target does not flatten all others
     relative.set_ylim(0, 1.25 * max(row.ratio.median for row in rows))
     relative.set_ylabel(f"time over that of {names[0]}")
-    return _svg(figure, "latency")
+    return figure
 
 
-def time_split(rows: Sequence[LengthResult]) -> str:
+def time_split(rows: Sequence[LengthResult]) -> "Figure":
     """Draw where the time goes: read, network, decode, stacked, at each length."""
     lengths = sorted({row.length for row in rows})
     names = list(dict.fromkeys(row.target for row in rows))
@@ -98,9 +98,9 @@ def time_split(rows: Sequence[LengthResult]) -> str:
         own = {row.target: row for row in rows if row.length == length}
         shown = [name for name in reversed(names) if name in own]
         left = [0.0] * len(shown)
-        for stage, colour in STAGE_COLOURS.items():
+        for stage, color in STAGE_COLORS.items():
             widths = [own[name].stages[stage].p50_s * 1e3 for name in shown]
-            axes.barh(shown, widths, left=left, color=colour, label=stage, height=0.65)
+            axes.barh(shown, widths, left=left, color=color, label=stage, height=0.65)
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.set_title(f"{length} snippets", fontsize="medium")
         axes.set_xlabel("milliseconds (medians of the stages)")
@@ -108,18 +108,18 @@ def time_split(rows: Sequence[LengthResult]) -> str:
         axes.grid(axis="x", alpha=0.3)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize="small", loc="outside right upper")
-    return _svg(figure, "split")
+    return figure
 
 
-def cold_starts(starts: Sequence[ColdStart]) -> str:
-    """Draw what a fresh process spends its time on until its first result."""
+def cold_starts(starts: Sequence[ColdStart]) -> "Figure":
+    """Draw where the time of a fresh process goes until its first result."""
     figure = _figure(12.5, 1.0 + 0.28 * len(starts))
     axes = figure.subplots()
     names = [start.target for start in reversed(starts)]
     totals = [0.0] * len(names)
-    for part, colour in PART_COLOURS.items():
+    for part, color in PART_COLORS.items():
         widths = [getattr(start, f"{part}_s") for start in reversed(starts)]
-        axes.barh(names, widths, left=totals, color=colour, label=part, height=0.65)
+        axes.barh(names, widths, left=totals, color=color, label=part, height=0.65)
         totals = [a + b for a, b in zip(totals, widths, strict=True)]
     # a compiler takes so long that nothing could be seen of the others: its bar leaves the chart
     end = min(max(totals), 5 * sorted(totals)[len(totals) // 2])
@@ -132,17 +132,17 @@ def cold_starts(starts: Sequence[ColdStart]) -> str:
     axes.tick_params(axis="y", labelsize="small")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
-    return _svg(figure, "cold")
+    return figure
 
 
 def speed_and_accuracy(
     points: Sequence[tuple[str, float, float]], speed: str, palette: Palette
-) -> str:
+) -> "Figure":
     """Draw targets as (name, speed, mAP in percent)."""
     figure = _figure(12.5, 3.4)
     axes = figure.subplots()
     for name, x, y in points:
-        style = {"color": palette.colour(name), "markersize": 9}
+        style = {"color": palette.color(name), "markersize": 9}
         axes.plot(x, y, palette.marker(name), label=name, **style)  # type: ignore[arg-type]  # keywords
     axes.set_xlim(left=0, right=1.1 * max(x for _, x, _ in points))
     values = [y for _, _, y in points]
@@ -153,11 +153,11 @@ def speed_and_accuracy(
     axes.set_ylabel("mAP, mean over tIoU .1:.1:.7, percent")
     figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
-    return _svg(figure, "accuracy")
+    return figure
 
 
-def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> str:
-    """Draw how many attention decisions lie within a distance of their threshold.
+def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> "Figure":
+    """Draw the share of attention decisions within a distance of their threshold.
 
     named: (artefact, margins, its largest difference of attention), drawn as vertical lines.
     """
@@ -169,7 +169,7 @@ def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> st
     for name, _, largest in named:
         if largest > 0:
             label = f"{name}: largest difference"
-            axes.axvline(largest, color=palette.colour(name), linestyle="--", label=label)
+            axes.axvline(largest, color=palette.color(name), linestyle="--", label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=1e-4)
@@ -177,7 +177,7 @@ def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> st
     axes.set_ylabel("percent of decisions nearer than that")
     figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
-    return _svg(figure, "margins")
+    return figure
 
 
 def _with_interval(
@@ -201,7 +201,7 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure: "Figure", name: str) -> str:
+def to_svg(figure: "Figure", name: str) -> str:
     """Return the SVG element; `name` keeps the ids of several charts on a page apart."""
     import matplotlib
 
@@ -212,3 +212,10 @@ def _svg(figure: "Figure", name: str) -> str:
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     # text stays text: searchable, and in the page's own font
     return re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1sans-serif", svg)
+
+
+def to_png(figure: "Figure") -> bytes:
+    """Return the chart as a PNG, for where a page cannot stand (a README)."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    return content.getvalue()

@@ -1,4 +1,4 @@
-"""Two runs compared, figure by figure: what became slower or larger, for a user's CI."""
+"""Two runs compared, figure by figure: slower or larger than before? For a user's CI."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,16 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Change:
-    """One figure in both runs; None where a run lacks it.
-
-    change: how much worse the new figure is, as a share of the old (negative is better), whatever
-    its direction. overlap: whether their intervals do, so that the difference may be nothing but
-    the spread; None for figures without intervals.
-    """
+    """One figure in both runs; None where a run lacks it."""
 
     target: str
-    measure: str
+    measure: str  # the figure and its unit
     old: float | None
     new: float | None
-    change: float | None
+    change: float | None  # worsening as a share of the old; negative is better
     verdict: Verdict
+    # whether their intervals overlap, so that the difference may be nothing but the spread; None
+    # for figures without intervals
     overlap: bool | None = None
 
 
@@ -46,11 +43,17 @@ def compare_runs(
     *,
     relative: bool = False,
 ) -> tuple[Change, ...]:
-    """Return all figures of both, those of the old run first.
+    """Compare two latency runs.
 
-    fail_over: share by which a figure may get worse. relative: compare times as ratios to each
-    run's reference target instead of seconds, which survives another or a noisy machine; memory
-    and size stay as they are.
+    Args:
+        old: Results of the earlier run.
+        new: Results of the later one.
+        fail_over: Share by which a figure may get worse.
+        relative: Compare times as ratios to each run's reference target instead of seconds,
+            which survives another or a noisy machine; memory and size stay as they are.
+
+    Returns:
+        All figures of both, those of the old run first.
     """
     before, after = _figures(old, relative=relative), _figures(new, relative=relative)
     return tuple(
@@ -78,7 +81,7 @@ def comparison_table(changes: Sequence[Change], fail_over: float) -> Table:
         "intervals overlap, the difference may be nothing but the spread."
     )
     columns = ("target", "figure", "old", "new", "worse by", "intervals", "")
-    return Table("Old against new", columns, rows, (note,))
+    return Table("Old against new", columns, rows, explanations=(note,))
 
 
 def _figures(runs: Sequence[LatencyResults], *, relative: bool) -> Mapping[Key, _Figure]:
@@ -101,10 +104,6 @@ def _figures(runs: Sequence[LatencyResults], *, relative: bool) -> Mapping[Key, 
         if not relative:
             for start in run.cold_starts:
                 figures[start.target, "cold start, ms"] = _Figure(start.total_s.p50_s * 1e3)
-            for server in run.server:
-                figures[server.target, "server, queries/s"] = _Figure(
-                    server.rate_per_s, more_is_better=True
-                )
         for info in run.targets:
             if info.status == "measured":
                 figures[info.name, "model MB"] = _Figure(info.model_bytes / 1e6)

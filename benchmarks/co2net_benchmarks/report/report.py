@@ -1,4 +1,4 @@
-"""All runs on one page: what each target costs and is worth, then every table and chart."""
+"""All runs on one page: cost and worth of each target, then every table and chart."""
 
 import html
 import shlex
@@ -27,20 +27,20 @@ _SAME_ENGINE = ("runtime", "torch")
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and charts (title, SVG) and tables below it, in this order or the other."""
+    """A heading with charts and tables below it."""
 
     title: str
-    charts: tuple[tuple[str, str], ...]
+    charts: tuple[tuple[str, str], ...]  # (title, SVG)
     tables: tuple[Table, ...]
     note: str = ""
-    tables_first: bool = False
+    tables_first: bool = False  # charts stand first otherwise
 
 
 class Report:
     """The content of a report, made from runs."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        """Read the runs' results. Raises InputError for a kind or content it does not know."""
+        """Read the runs' results. Raises InputError for an unknown kind or content."""
         self.runs = tuple(runs)
         self.latency: list[LatencyResults] = []
         self.parity: list[ParityResults] = []
@@ -98,6 +98,13 @@ class Report:
             if section.note:
                 body.append(f'<p class="note">{html.escape(section.note)}</p>')
         return render_page(TITLE, "\n".join(body))
+
+    def to_png(self) -> bytes | None:
+        """Return the latency by length as a picture; None without a latency run."""
+        rows = next((one.lengths for one in self.latency if one.lengths), None)
+        return (
+            None if rows is None else charts.to_png(charts.latency_by_length(rows, self._palette))
+        )
 
     def _facts(self) -> list[str]:
         lines = []
@@ -167,7 +174,7 @@ class Report:
             axis = "milliseconds for one video" if not offline else "hours of video per hour"
             if not offline and lengths:
                 axis = f"milliseconds for a video of {lengths[-1]} snippets"
-            svg = charts.speed_and_accuracy(points, axis, self._palette)
+            svg = charts.to_svg(charts.speed_and_accuracy(points, axis, self._palette), "accuracy")
             caption = "Speed against accuracy, of the targets whose accuracy was judged."
             drawn.append((caption, svg))
         title = "What each target costs and is worth"
@@ -208,11 +215,12 @@ class Report:
     def _latency_section(self, results: LatencyResults) -> Section:
         drawn = []
         if results.lengths:
-            svg = charts.latency_by_length(results.lengths, self._palette)
+            svg = charts.to_svg(charts.latency_by_length(results.lengths, self._palette), "latency")
             drawn.append(("Latency by length, with the 95 % interval of the median.", svg))
-            drawn.append(("Where the time goes.", charts.time_split(results.lengths)))
+            svg = charts.to_svg(charts.time_split(results.lengths), "split")
+            drawn.append(("Where the time goes.", svg))
         if results.cold_starts:
-            svg = charts.cold_starts(results.cold_starts)
+            svg = charts.to_svg(charts.cold_starts(results.cold_starts), "cold")
             drawn.append(("Cold start: a fresh process until its first result.", svg))
         tables = latency_tables(results)
         return Section("Latency", tuple(drawn), tuple(tables), PERCENTILE_NOTE)
@@ -226,7 +234,7 @@ class Report:
                 for one in measured
                 if one.margins is not None and one.overall is not None
             ]
-            svg = charts.margins(named, self._palette)
+            svg = charts.to_svg(charts.margins(named, self._palette), "margins")
             drawn.append(("How near the decisions were to the thresholds.", svg))
         return Section("Parity", tuple(drawn), tuple(parity_tables(results)))
 

@@ -1,7 +1,8 @@
-"""What is measured, each in a process of its own.
+"""The targets of a measurement, each in a process of its own.
 
-targets   what was asked for
-runners   how each kind of target runs
-pool      processes taken in turns
+runner    Target, Runner and RunnerInfo: the ideas
+runners   one runner per kind of target, and the list of them
+targets   the command line's way to name targets
+pool      all targets of a measurement, taken in turns
 process, worker   the two ends of one pipe
 """

@@ -1,83 +1,54 @@
-"""All targets of a measurement, each opened in a child process of its own, taken in turns."""
+"""All targets of a measurement, each open in a child process of its own, taken in turns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-from co2net_benchmarks.runners.process import Child, TargetError
-from co2net_benchmarks.runners.runners import EngineOptions, Prepared
-from co2net_benchmarks.runners.targets import Target
-from co2net_runtime.artefact.contract import Contract
+from co2net_benchmarks.runners.process import Child, RunnerProcess, TargetError, as_request
+from co2net_benchmarks.runners.runner import RunnerInfo, Target
+from co2net_benchmarks.runners.runners import RUNNERS
+from co2net_benchmarks.runners.targets import missing_packages
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError, InputError
 
-Status = Literal["measured", "not installed", "failed"]
 
+class RunnerPool:
+    """Opens all targets that can be opened; one that fails is kept with its reason.
 
-@dataclass(frozen=True)
-class TargetInfo:
-    """What is known of a target; `reason` says why it was not measured, or not to its end.
-
-    file: its name, without the folder. model_bytes: of its weights in a checkpoint, which may hold
-    training state besides, else of the file. macs_per_snippet: of the plain network where its
-    checkpoint is among the targets, else what the file's layers do; None where nobody knows.
+    Example:
+        with RunnerPool(targets, EngineOptions(threads=2), folder) as pool:
+            for process, answer, busy_s in pool.take_turns(act):
+                ...
     """
 
-    name: str
-    kind: str
-    file: str
-    model_bytes: int
-    status: Status
-    reason: str = ""
-    engine: str = ""
-    precision: str = ""
-    checkpoint_sha256: str = ""
-    macs_per_snippet: int | None = None
-
-
-@dataclass
-class Member:
-    """A target that is open. Its child blocks until it is asked."""
-
-    prepared: Prepared
-    child: Child
-    contract: Contract
-    engine: str
-    macs_per_snippet: int | None
-    model_bytes: int
-    precision: str
-    failure: str = ""
-
-    @property
-    def name(self) -> str:
-        """Name of the target."""
-        return self.prepared.target.name
-
-
-class Fleet:
-    """Opens all targets that can be opened; one that fails is kept with its reason."""
-
     def __init__(self, targets: Sequence[Target], options: EngineOptions, folder: Path) -> None:
-        """Prepare. folder: for what the targets must write (a plain export)."""
+        """Remember what to open.
+
+        Args:
+            targets: In the order of the command line; the first that opens is the reference.
+            options: Of their engines.
+            folder: For files that targets make before they are opened (a plain export).
+        """
         self._targets, self._options, self._folder = tuple(targets), options, folder
-        self._members: dict[str, Member] = {}
-        self._absent: dict[str, tuple[Status, str]] = {}
+        self._opened: dict[str, RunnerProcess] = {}
+        self._absent: dict[str, RunnerInfo] = {}
         self._stack = ExitStack()
 
     @property
-    def members(self) -> list[Member]:
-        """Targets that are open and have not failed, in the order of the command line."""
-        return [member for member in self._members.values() if not member.failure]
+    def processes(self) -> list[RunnerProcess]:
+        """Those that are open and have not failed, in the order of the command line."""
+        return [process for process in self._opened.values() if not process.failure]
 
     @property
     def feature_dim(self) -> int:
-        """Width of the features all targets take.
+        """Width of the features that all targets take.
 
-        Raises InputError if they differ, or no target is open.
+        Raises:
+            InputError: They differ, or no target is open.
         """
-        widths = {member.name: member.contract.feature_dim for member in self.members}
+        widths = {process.name: process.info.feature_dim for process in self.processes}
         if not widths:
             reasons = "; ".join(f"{info.name}: {info.reason}" for info in self.infos())
             raise InputError(f"no target can be measured: {reasons}")
@@ -86,109 +57,72 @@ class Fleet:
             raise InputError(f"the targets take features of different widths: {found}")
         return next(iter(widths.values()))
 
-    def infos(self) -> tuple[TargetInfo, ...]:
-        """Return what is known of all targets, measured or not."""
-        return tuple(self._info(target) for target in self._targets)
+    def infos(self) -> tuple[RunnerInfo, ...]:
+        """Return the records of all targets, measured or not."""
+        return tuple(self._info(target.name) for target in self._targets)
 
-    def take_turns(self, act: Callable[[Member], Any]) -> Iterator[tuple[Member, Any, float]]:
-        """Let each member act, one after another; the others wait, blocked.
+    def take_turns(
+        self, act: Callable[[RunnerProcess], Any]
+    ) -> Iterator[tuple[RunnerProcess, Any, float]]:
+        """Let each process act, one after another; the others wait, blocked.
 
-        Yields the member, what `act` returned, and for how many seconds the processor stayed busy
-        afterwards. A member whose act raises TargetError has failed and takes no more turns.
+        Yields the process, what `act` returned, and the seconds for which the processor stayed
+        busy afterwards; the next turn begins only then. A process whose act raises TargetError
+        has failed and takes no more turns.
         """
-        for member in self.members:
+        for process in self.processes:
             try:
-                result = act(member)
-                busy_s = member.child.settle()
+                result = act(process)
+                busy_s = process.settle()
             except TargetError as error:
-                member.failure = str(error)
+                process.failure = str(error)
                 continue
-            yield member, result, busy_s
+            yield process, result, busy_s
 
-    def fresh_child(self) -> Child:
-        """Return a new process in which nothing is opened yet."""
-        return Child(self._options.threads)
-
-    def open_in(self, child: Child, member: Member) -> dict[str, Any]:
-        """Open the member's target in another process: import_s, load_s."""
-        return child.open(member.prepared, self._options)
-
-    def _open(self, target: Target) -> Member:
-        prepared = Prepared(target, target.path)
-        if target.needs_preparation:
+    def _open(self, target: Target) -> RunnerProcess:
+        path = target.path
+        if RUNNERS[target.kind].is_prepared:
             with Child(self._options.threads) as helper:
-                prepared = helper.prepare(target, self._folder)
-        child = self._stack.enter_context(Child(self._options.threads))
-        child.open(prepared, self._options)
-        facts = child.ask("facts")
-        contract = Contract.from_json(facts["contract"], target.name)
-        return Member(
-            prepared,
-            child,
-            contract,
-            facts["engine"],
-            facts["macs_per_snippet"],
-            facts["model_bytes"] or prepared.model_bytes,
-            facts["computes_in"] or contract.precision,
-        )
+                made = helper.ask("prepare", target=as_request(target), folder=str(self._folder))
+                path = Path(made["path"])
+        return self._stack.enter_context(RunnerProcess(target, path, self._options))
 
-    def _info(self, target: Target) -> TargetInfo:
-        info = TargetInfo(
-            name=target.name,
-            kind=target.kind,
-            file=target.path.name,
-            model_bytes=target.model_bytes,
-            status="measured",
-        )
-        if target.name in self._absent:
-            status, reason = self._absent[target.name]
-            return replace(info, status=status, reason=reason)
-        member = self._members[target.name]
-        contract = member.contract
-        return replace(
-            info,
-            model_bytes=member.model_bytes,
-            status="failed" if member.failure else "measured",
-            reason=member.failure,
-            engine=member.engine,
-            precision=member.precision,
-            checkpoint_sha256=contract.checkpoint_sha256,
-            macs_per_snippet=self._macs(member),
-        )
+    def _info(self, name: str) -> RunnerInfo:
+        if name in self._absent:
+            return self._absent[name]
+        process = self._opened[name]
+        info = replace(process.info, macs_per_snippet=self._macs(process))
+        return replace(info, status="failed", reason=process.failure) if process.failure else info
 
-    def _macs(self, member: Member) -> int | None:
+    def _macs(self, process: RunnerProcess) -> int | None:
         """Return an artefact's arithmetic: its checkpoint's if that is a target, else its own."""
         known = {
-            other.contract.checkpoint_sha256: other.macs_per_snippet
-            for other in self._members.values()
-            if other.macs_per_snippet is not None
+            other.info.checkpoint_sha256: other.info.macs_per_snippet
+            for other in self._opened.values()
+            if other.info.macs_per_snippet is not None
         }
-        digest = member.contract.checkpoint_sha256
-        return known[digest] if digest in known else _macs_of_file(member.prepared.path)
+        digest = process.info.checkpoint_sha256
+        return known[digest] if digest in known else _macs_of_file(process.path)
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "RunnerPool":
         try:
             for target in self._targets:
-                missing = target.missing_packages()
+                missing = missing_packages(target)
                 if missing:
-                    self._absent[target.name] = ("not installed", f"no {', '.join(missing)} here")
+                    reason = f"no {', '.join(missing)} here"
+                    self._absent[target.name] = RunnerInfo.absent(target, "not installed", reason)
                     continue
                 try:
-                    self._members[target.name] = self._open(target)
+                    self._opened[target.name] = self._open(target)
                 except TargetError as error:
-                    self._absent[target.name] = ("failed", str(error))
+                    self._absent[target.name] = RunnerInfo.absent(target, "failed", str(error))
         except BaseException:
             self._stack.close()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
 
 def _macs_of_file(path: Path) -> int | None:

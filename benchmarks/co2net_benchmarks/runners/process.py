@@ -6,15 +6,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from co2net_benchmarks.runners.runners import EngineOptions, Prepared
-from co2net_benchmarks.runners.targets import Target
+from co2net_benchmarks.runners.runner import RunnerInfo, Target
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import Co2netError
+from co2net_runtime.files.records import to_mapping
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _QUIET_FOR_S = 0.02
@@ -26,16 +29,22 @@ class TargetError(Co2netError):
 
 
 class Child:
-    """One fresh process that blocks on its pipe until it is asked."""
+    """A fresh process that blocks on its pipe until it is asked."""
 
     def __init__(self, threads: int | None = None) -> None:
-        """Start the process and wait for its interpreter. threads: for libraries that take it
-        from the environment.
+        """Start the process and wait for its interpreter.
 
-        Raises TargetError if it does not come up.
+        Args:
+            threads: For libraries that take it from the environment.
+
+        Raises:
+            TargetError: It does not come up.
         """
         # the child imports what this process imports
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         if threads:
             environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open until `close`
@@ -54,7 +63,8 @@ class Child:
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send one request of `worker.Worker` and return its answer.
 
-        Raises TargetError with the child's own words if it fails or dies.
+        Raises:
+            TargetError: It fails, with the child's own words, or dies.
         """
         assert self._process.stdin is not None
         # if it has died, the missing answer says why
@@ -63,26 +73,11 @@ class Child:
             self._process.stdin.flush()
         return self._answer()
 
-    def prepare(self, target: Target, folder: Path) -> Prepared:
-        """Have the target prepared. Raises TargetError if that fails."""
-        answer = self.ask("prepare", target=_plain(target), folder=str(folder))
-        return Prepared(target, Path(answer["path"]), answer["contract"])
-
-    def open(self, prepared: Prepared, options: EngineOptions) -> dict[str, Any]:
-        """Have the target opened: import_s and load_s. Raises TargetError if that fails."""
-        return self.ask(
-            "open",
-            target=_plain(prepared.target),
-            path=str(prepared.path),
-            contract=prepared.contract,
-            options=vars(options),
-        )
-
     def settle(self) -> float:
-        """Wait until the child uses no more processor time; return for how long it did, seconds.
+        """Wait until the child is quiet; return the seconds for which it used the processor.
 
         Some engines' threads spin for a while after a query; the next target's turn must not pay
-        for that. Where the system does not tell, waits a fixed short time.
+        for that. Where the system does not say, this waits for a fixed short time.
         """
         start = busy_until = time.perf_counter()
         used = self._processor_ticks()
@@ -95,7 +90,7 @@ class Child:
         return busy_until - start
 
     def close(self) -> None:
-        """End the process: politely by closing its pipe, else by force."""
+        """End the process by closing its pipe; kill it if that does not suffice."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
@@ -108,7 +103,7 @@ class Child:
         self._process.stdout.close()
         self._log.close()
 
-    def __enter__(self) -> "Child":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(
@@ -148,5 +143,44 @@ class Child:
         return int(fields[11]) + int(fields[12])
 
 
-def _plain(target: Target) -> Mapping[str, Any]:
-    return {**vars(target), "path": str(target.path)}
+class RunnerProcess(Child):
+    """The child process of one target, its runner open."""
+
+    def __init__(self, target: Target, path: Path, options: EngineOptions) -> None:
+        """Start the process and open the target in it.
+
+        Args:
+            target: The request of the user.
+            path: The file to open: the target's own, or what was made of it (`prepare`).
+            options: Of the engine.
+
+        Raises:
+            TargetError: It cannot be opened.
+        """
+        super().__init__(options.threads)
+        self.target, self.path, self._options = target, path, options
+        self.failure = ""  # why it takes no more turns
+        try:
+            answer = self.ask(
+                "open", target=as_request(target), path=str(path), options=to_mapping(options)
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.import_s: float = answer["import_s"]
+        self.load_s: float = answer["load_s"]
+        self.info = RunnerInfo(**answer["info"])
+
+    @property
+    def name(self) -> str:
+        """Name of the target."""
+        return self.target.name
+
+    def again(self) -> "RunnerProcess":
+        """Return another process, just started, with the same target open: a cold start."""
+        return RunnerProcess(self.target, self.path, self._options)
+
+
+def as_request(target: Target) -> dict[str, str]:
+    """Return the target as the JSON of a request."""
+    return {"name": target.name, "kind": target.kind, "path": str(target.path)}

@@ -1,6 +1,6 @@
 """The child process of one target: requests come as JSON lines, answers go back the same way.
 
-Between requests it blocks on the pipe. `children.Child` runs it. Nothing heavy is imported before
+Between requests it blocks on the pipe. `process.Child` starts it. Nothing heavy is imported before
 a request asks for it, so that imports can be timed.
 """
 
@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from co2net_benchmarks.runners.targets import Target
-
 
 class Worker:
     """Answers requests with plain values; times are in seconds."""
 
     def __init__(self) -> None:
-        self._subject: Any = None
+        self._runner: Any = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request, {"do": NAME, ...arguments}, by the method of that name."""
@@ -28,100 +26,63 @@ class Worker:
         result: dict[str, Any] = method(**arguments)
         return result
 
-    def prepare(self, target: dict[str, Any], folder: str) -> dict[str, Any]:
-        """Export or read what must be there before the target can be opened."""
-        from co2net_benchmarks.runners import runners as subjects
+    def prepare(self, target: dict[str, str], folder: str) -> dict[str, Any]:
+        """Make what must be there before the target can be opened; return its path."""
+        from co2net_benchmarks.runners.runners import RUNNERS
 
-        prepared = subjects.prepare(_target(target), Path(folder))
-        return {"path": str(prepared.path), "contract": prepared.contract}
+        path = RUNNERS[target["kind"]].prepare(Path(target["path"]), Path(folder))
+        return {"path": str(path)}
 
-    def open(
-        self, target: dict[str, Any], path: str, contract: str | None, options: dict[str, Any]
-    ) -> dict[str, Any]:
+    def open(self, target: dict[str, str], path: str, options: dict[str, Any]) -> dict[str, Any]:
         """Import the engine and load the model."""
         import importlib
 
-        to_open = _target(target)
-        start = time.perf_counter()
-        for module in to_open.modules:
+        begin = time.perf_counter()
+        from co2net_benchmarks.runners.runner import Target
+        from co2net_benchmarks.runners.runners import RUNNERS
+        from co2net_runtime.backends import EngineOptions
+        from co2net_runtime.files.records import from_mapping
+
+        runner, opened = RUNNERS[target["kind"]], Path(path)
+        for module in runner.modules:
             importlib.import_module(module)
-        import_s = time.perf_counter() - start
-
-        from co2net_benchmarks.runners.runners import EngineOptions, Prepared, open_subject
-
-        prepared = Prepared(to_open, Path(path), contract)
-        start = time.perf_counter()
-        self._subject = open_subject(prepared, EngineOptions(**options))
-        return {"import_s": import_s, "load_s": time.perf_counter() - start}
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the opened target says of itself."""
+        asked_options = from_mapping(EngineOptions, options, "options")
+        imported = time.perf_counter()
+        self._runner = runner(opened, asked_options)
+        loaded = time.perf_counter()
+        asked = Target(target["name"], target["kind"], Path(target["path"]))
         return {
-            "engine": self._subject.engine,
-            "contract": self._subject.contract.to_json(),
-            "macs_per_snippet": self._subject.macs_per_snippet,
-            "model_bytes": self._subject.model_bytes,
-            "computes_in": self._subject.computes_in,
+            "import_s": imported - begin,
+            "load_s": loaded - imported,
+            "info": vars(self._runner.info(asked, opened)),
         }
 
     def run(self, path: str, count: int, discard: int = 0) -> dict[str, Any]:
         """Take one video `count` times through the pipeline, after `discard` untimed times."""
-        from co2net_benchmarks.runners.runners import run_once
-
         for _ in range(discard):
-            run_once(self._subject, Path(path))
+            self._runner.run(Path(path))
         samples: dict[str, list[float]] = {}
         segments = 0
         for _ in range(count):
-            stages, segments = run_once(self._subject, Path(path))
+            stages, segments = self._runner.run(Path(path))
             for stage, seconds in stages.items():
                 samples.setdefault(stage, []).append(seconds)
         return {"samples": samples, "segments": segments, "peak_rss_bytes": peak_rss_bytes()}
 
     def save_outputs(self, path: str, to: str) -> dict[str, Any]:
-        """Run the network on one video and save what it gives, cas and attention (.npz)."""
+        """Run the network on one video and save its cas and attention (.npz)."""
         import numpy as np
 
-        from co2net_runtime.features import FeatureFile
-
-        feature_dim = self._subject.contract.feature_dim
-        features = FeatureFile("video", Path(path)).read(feature_dim)
-        cas, attention = self._subject.tensors(self._subject.network(features))
+        cas, attention = self._runner.network(self._runner.read(Path(path)))
         np.savez(to, cas=cas, attention=attention)
         return {}
-
-    def run_each(self, paths: Sequence[str]) -> dict[str, Any]:
-        """Take videos one at a time through the pipeline; return each one's time."""
-        from co2net_benchmarks.runners.runners import run_once
-
-        return {"totals": [run_once(self._subject, Path(path))[0]["total"] for path in paths]}
 
     def run_all(self, paths: Sequence[str]) -> dict[str, Any]:
         """Work through all videos as fast as the target can."""
         start = time.perf_counter()
-        segments = self._subject.run_files([Path(path) for path in paths])
+        segments = self._runner.run_files([Path(path) for path in paths])
         wall_s = time.perf_counter() - start
         return {"segments": segments, "wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes()}
-
-    def run_network(self, paths: Sequence[str], size: int | None = None) -> dict[str, Any]:
-        """Run the network alone over all videos of a target of the runtime, in groups."""
-        files = [Path(path) for path in paths]
-        return {"network_s": self._subject.time_network(files, size)}
-
-    def serve(self, paths: Sequence[str], arrivals: Sequence[float]) -> dict[str, Any]:
-        """Answer queries that arrive at the given times, in order; return each one's latency.
-
-        The latency counts from the arrival, so it includes the time in the queue.
-        """
-        from co2net_benchmarks.runners.runners import run_once
-
-        latencies = []
-        start = time.perf_counter()
-        for path, arrival in zip(paths, arrivals, strict=True):
-            time.sleep(max(0.0, start + arrival - time.perf_counter()))
-            run_once(self._subject, Path(path))
-            latencies.append(time.perf_counter() - start - arrival)
-        return {"latencies": latencies}
 
     def gemm(self, threads: int | None) -> dict[str, Any]:
         """Measure this machine's float32 matrix multiplication, FLOP/s by library."""
@@ -148,10 +109,6 @@ def peak_rss_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _target(mapping: dict[str, Any]) -> Target:
-    return Target(**{**mapping, "path": Path(mapping["path"])})
 
 
 def main() -> None:

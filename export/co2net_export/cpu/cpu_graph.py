@@ -7,7 +7,6 @@ by the number of snippets of the call. Ragged batches lose their padding in the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -21,12 +20,10 @@ from co2net_export.cpu.winograd import F43, Transform
 from co2net_export.graph.convert import CONTEXT_NAME
 from co2net_runtime.artefact.contract import MIN_ROWS, MIN_ROWS_NAME, OUTPUT_NAMES
 
-Optimize = Literal["none", "cpu"]
-
 PREFIX = "winograd/"
 
 
-def optimise_for_cpu(
+def optimize_for_cpu(
     model: onnx.ModelProto, config: ModelConfig, *, min_rows: int = MIN_ROWS
 ) -> onnx.ModelProto:
     """Return a graph that computes what `model`, a graph of `to_onnx.convert`, computes.

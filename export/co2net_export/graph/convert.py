@@ -3,9 +3,9 @@
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from types import MappingProxyType
 
 import onnx
 import torch
@@ -18,6 +18,7 @@ from co2net_runtime.artefact.contract import (
     LIVE_INPUT_NAMES,
     LIVE_OUTPUT_NAMES,
     OUTPUT_NAMES,
+    GraphKind,
 )
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 
@@ -27,7 +28,28 @@ DEFAULT_OPSET = 20
 IR_VERSION = 10
 
 CONTEXT_NAME = "context"
-GraphKind = Literal["whole", "stream", "live"]
+
+
+GRAPH_DOCS: Mapping[GraphKind, str] = MappingProxyType(
+    {
+        "whole": "CO2-Net on whole videos: snippet features to class logits and attention.",
+        "chunk": "CO2-Net on a chunk of a video, with the temporal mean of the whole video.",
+        "live": "CO2-Net on the next snippets of a stream; outputs lag 3 snippets.",
+    }
+)
+VALUE_DOCS: Mapping[str, str] = MappingProxyType(
+    {
+        "features": "Snippet features, RGB channels first, then flow; padding may hold anything.",
+        "lengths": "Snippets of each row that are not padding.",
+        "position": "Index in the stream of the first snippet.",
+        "length": "Snippets of the whole stream; a huge number while it is open.",
+        CONTEXT_NAME: "Mean of the features over the video.",
+        "state": "The previous step's next_state; zeros at first.",
+        "cas": "Class logits of each snippet, background last; 0 in the padding.",
+        "attention": "How likely each snippet belongs to an action, 0 to 1; 0 in the padding.",
+        "next_state": "The state for the next step.",
+    }
+)
 
 
 def input_names(kind: GraphKind) -> tuple[str, ...]:
@@ -52,7 +74,7 @@ def convert(
 ) -> onnx.ModelProto:
     """Return the fp32 inference graph of `model`, batch and time dynamic.
 
-    kind: "whole" for whole videos (features, lengths), "stream" for chunks of a video (features,
+    kind: "whole" for whole videos (features, lengths), "chunk" for chunks of a video (features,
     lengths, context), "live" for the next snippets of streams (incremental.py). Layers and
     weights bear the names of the checkpoint; values between them are named after the layer that
     makes them. Equal models give equal bytes.
@@ -80,7 +102,7 @@ def _torch_export(model: CO2Net, kind: GraphKind, opset: int) -> onnx.ModelProto
         import onnxscript  # noqa: F401  # torch's exporter imports it late and obscurely
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "export", "the ONNX export") from error
-    # sizes that torch.export does not specialise on: 1 would become a constant
+    # sizes that torch.export does not specialize on: 1 would become a constant
     batch, time, dim = 2, 7, model.config.feature_dim
     examples = {
         "features": torch.zeros(batch, time, dim),
@@ -170,13 +192,16 @@ def _tidy(exported: onnx.ModelProto, model: CO2Net, kind: GraphKind) -> onnx.Mod
         tensor.ClearField("doc_string")
         del tensor.metadata_props[:]
     graph = onnx.helper.make_graph(
-        nodes, "co2net", *_interface(model, kind), list(exported.graph.initializer)
+        nodes,
+        "co2net",
+        *_interface(model, kind),
+        list(exported.graph.initializer),
+        doc_string=GRAPH_DOCS[kind],
     )
     return onnx.helper.make_model(
         graph,
         opset_imports=[onnx.helper.make_opsetid("", exported.opset_import[0].version)],
         ir_version=IR_VERSION,
-        producer_name="co2net",
     )
 
 
@@ -199,7 +224,10 @@ def _interface(
         "next_state": (real, state),
     }
     inputs, outputs = (
-        [onnx.helper.make_tensor_value_info(name, *values[name]) for name in names]
+        [
+            onnx.helper.make_tensor_value_info(name, *values[name], doc_string=VALUE_DOCS[name])
+            for name in names
+        ]
         for names in (input_names(kind), output_names(kind))
     )
     return inputs, outputs

@@ -18,7 +18,7 @@ def layer(module: nn.Module) -> nn.Conv1d:
     return module
 
 
-def centre_tap(convolution: nn.Conv1d) -> nn.Linear:
+def center_tap(convolution: nn.Conv1d) -> nn.Linear:
     """Return the linear map that a k=3 convolution is on a signal of length 1.
 
     Its outer taps only ever see zero padding: they are dead weights.
@@ -35,7 +35,7 @@ class ConsensusAdapter(nn.Module):
 
     def __init__(self, module: ConsensusModule) -> None:
         super().__init__()
-        self.channel_conv = nn.ModuleDict({"0": centre_tap(layer(module.channel_conv[0]))})
+        self.channel_conv = nn.ModuleDict({"0": center_tap(layer(module.channel_conv[0]))})
         self.bit_wise_attn = nn.ModuleDict({"0": module.bit_wise_attn[0]})
         self.attention = nn.ModuleDict({str(i): module.attention[i] for i in (0, 3, 5)})
 

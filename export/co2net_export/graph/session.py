@@ -16,6 +16,8 @@ def open_session(path: str | os.PathLike[str]) -> Any:
 
     Raises BackendError if the graph is refused, MissingDependencyError without ONNX Runtime.
     """
+    # it would write a device id under the home folder and call its maker's hosts
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:

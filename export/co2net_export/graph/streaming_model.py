@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from co2net.model import CO2Net, ConsensusModule
-from co2net_export.graph.inference_model import centre_tap, layer, leaky, masked
+from co2net_export.graph.inference_model import center_tap, layer, leaky, masked
 
 # rows that a k=3 convolution carries over
 TAIL = 2
@@ -40,7 +40,7 @@ class ConsensusSteps(nn.Module):
 
     def __init__(self, module: ConsensusModule) -> None:
         super().__init__()
-        self.channel_conv = nn.ModuleDict({"0": centre_tap(layer(module.channel_conv[0]))})
+        self.channel_conv = nn.ModuleDict({"0": center_tap(layer(module.channel_conv[0]))})
         self.bit_wise_attn = nn.ModuleDict({"0": Taps(layer(module.bit_wise_attn[0]))})
         self.attention = nn.ModuleDict(
             {str(i): Taps(layer(module.attention[i])) for i in (0, 3, 5)}

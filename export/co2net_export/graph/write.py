@@ -1,15 +1,22 @@
-"""Writing artefacts: contract in the metadata, deterministic bytes, all files or none."""
+"""Writes artefacts: contract in the metadata, equal bytes for equal models, all files or none."""
 
+import glob
+import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnx
 
+from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import METADATA_KEY, Contract
 from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.files.lock import lock
 from co2net_runtime.version import VERSION
 
 # protobuf's limit on one message
@@ -29,10 +36,23 @@ def versions() -> Mapping[str, str]:
     return found
 
 
-def set_contract(model: onnx.ModelProto, contract: Contract) -> None:
-    """Make the contract the model's only metadata."""
+def set_contract(model: onnx.ModelProto, contract: Contract | BackboneContract) -> None:
+    """Make the contract the model's metadata, for programs as JSON, for readers key by key."""
+    text = contract.to_json()
+    model.producer_name, model.producer_version = "co2net", VERSION
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.helper.set_model_props(model, {METADATA_KEY: text, **flat_metadata(json.loads(text))})
+
+
+def flat_metadata(contract: Mapping[str, Any]) -> dict[str, str]:
+    """Return a contract's plain values and lists of names as texts, for viewers of ONNX files."""
+    flat = {}
+    for key, value in contract.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            flat[f"{METADATA_KEY}.{key}"] = ", ".join(value)
+        elif isinstance(value, str | int | float):
+            flat[f"{METADATA_KEY}.{key}"] = str(value)
+    return flat
 
 
 def write_model(model: onnx.ModelProto, path: Path, *, external_data: bool = False) -> None:
@@ -92,13 +112,17 @@ def staging(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`; its files move to target's folder on success only.
 
     Files that belong together (a graph, its external data, the chunk graph) appear together.
-    Raises InputError if the folder cannot be written.
+
+    Raises:
+        InputError: The folder cannot be written, or another process is writing `target`.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot write here: {error.strerror}") from error
-    with folder as name:
-        yield Path(name)
-        for file in sorted(Path(name).iterdir()):
-            file.replace(target.parent / file.name)
+    with lock(target):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
+            # of a process that was killed: whoever else writes holds the lock
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+            yield Path(name)
+            for file in sorted(Path(name).iterdir()):
+                with atomic_path(target.parent / file.name) as temporary:
+                    file.replace(temporary)

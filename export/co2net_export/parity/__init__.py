@@ -1,4 +1,4 @@
-"""The proof that an ONNX file computes what the checkpoint computes.
+"""Evidence that an ONNX file computes what the checkpoint computes.
 
 parity     the levels, one after another: tensors, decisions, mAP
 tensors    differences of outputs
@@ -6,5 +6,5 @@ decisions  differences of segments
 gate       the bounds
 report     the result, as the contract keeps it
 videos     the videos it is judged on
-speed      a quick timing beside it
+speed      whether a lower precision is faster here
 """

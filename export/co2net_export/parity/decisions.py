@@ -1,4 +1,4 @@
-"""Second rung of the parity ladder: what an artefact decides, against what PyTorch decides."""
+"""Level 2 of the parity check: an artefact's segments against the PyTorch model's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from co2net_runtime.options import DecodeOptions
 Array = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-# segments below this share of the video's best score are noise that nobody acts on
+# below this share of the video's best score, segments are noise that nobody acts on
 MIN_RELATIVE_SCORE = 0.1
 MIN_TIOU = 0.5
 MOVED_SNIPPETS = 1
@@ -20,10 +20,10 @@ MOVED_SNIPPETS = 1
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of one video: cas (T, C+1), attention (T,), both float32."""
+    """A network's outputs for one video."""
 
-    cas: Array
-    attention: Array
+    cas: Array  # (T, C+1) float32
+    attention: Array  # (T,) float32
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,17 @@ class Decisions:
 
     A segment counts if its score is at least MIN_RELATIVE_SCORE of its video's best. Segments of
     one class match one to one at tIoU >= MIN_TIOU, best tIoU first.
-
-    segments: of the reference. lost, added: without a partner. moved: matched, but an end lies
-    more than MOVED_SNIPPETS away. score_shift_mean, score_shift_max: absolute score difference of
-    matched segments, in units of the video's best score. crossed: share of snippets whose
-    attention lies on the other side of at least one of the decoder's thresholds.
     """
 
     videos: int
-    segments: int
-    lost: int
-    added: int
-    moved: int
+    segments: int  # of the reference
+    lost: int  # reference segments without a match
+    added: int  # segments that match none of the reference
+    moved: int  # matched, but an end lies more than MOVED_SNIPPETS away
+    # absolute score difference of matched segments, in units of their video's best score
     score_shift_mean: float
     score_shift_max: float
+    # share of snippets whose attention lies on the other side of one of the decoder's thresholds
     crossed: float
 
     @property
@@ -91,7 +88,7 @@ def compare_decisions(
 
 
 def _relevant(found: SnippetSegments) -> tuple[SnippetSegments, float]:
-    """Return the segments that count and the best score."""
+    """Return the segments that count, and the best score."""
     best = float(found.score.max(initial=0.0)) if len(found) else 0.0
     keep = found.score >= MIN_RELATIVE_SCORE * best
     kept = SnippetSegments(found.start[keep], found.end[keep], found.score[keep], found.label[keep])

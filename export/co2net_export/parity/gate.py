@@ -1,4 +1,4 @@
-"""What an artefact must hold to get its name: the parity ladder's bounds by precision."""
+"""The bounds that an artefact must keep to be written, by precision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +7,14 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Gate:
-    """Upper bounds on what an artefact may change; None is not judged.
+    """Upper bounds on what an artefact may change; None: not judged."""
 
-    max_abs, mean_abs: absolute difference of cas and of attention, in units of max(1, max |cas|).
-    segments: segments lost, added or moved by more than a snippet, as a share of the reference's.
-    map_points: absolute difference of the average mAP, in points (percent).
-    """
-
+    # largest and mean absolute difference of cas and of attention, in units of max(1, max |cas|)
     max_abs: float | None = None
     mean_abs: float | None = None
+    # segments lost, added or moved by more than a snippet, as a share of the reference's segments
     segments: float | None = None
+    # absolute difference of the average mAP, in percentage points
     map_points: float | None = None
 
     def __post_init__(self) -> None:
@@ -35,11 +33,11 @@ GATES: Mapping[str, Gate] = MappingProxyType(
 )
 
 # Winograd's form rounds more: its windows hold differences of neighbours, times up to 8
-OPTIMISED_FP32 = Gate(max_abs=1e-4)
+OPTIMIZED_FP32 = Gate(max_abs=1e-4)
 
 
 def default_gate(precision: str, optimize: str) -> Gate:
-    """Return the bounds for what an artefact's contract says of itself."""
+    """Return the bounds for an artefact of this precision and form."""
     if precision == "fp32" and optimize == "cpu":
-        return OPTIMISED_FP32
+        return OPTIMIZED_FP32
     return GATES[precision]

@@ -1,4 +1,4 @@
-"""The parity ladder: tensors, then decisions, then mAP, all against the PyTorch model."""
+"""The parity check: tensors, then decisions, then mAP, all against the PyTorch model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,9 +12,8 @@ from co2net.data.video import Video
 from co2net.evaluation.mean_ap import EvaluationOptions
 from co2net.evaluation.protocol import evaluate
 from co2net.model import CO2Net
-from co2net_export.graph.convert import GraphKind
 from co2net_export.parity.decisions import Decisions, Outputs, compare_decisions
-from co2net_export.parity.report import Accuracy, Proof, TensorParity
+from co2net_export.parity.report import Accuracy, ParityReport, TensorParity
 from co2net_export.parity.tensors import (
     Case,
     compare_tensors,
@@ -22,17 +21,17 @@ from co2net_export.parity.tensors import (
     reference_outputs,
     run_case,
 )
-from co2net_export.precision.calibration import Features
+from co2net_runtime.artefact.contract import GraphKind
 from co2net_runtime.cli.console import progress
-from co2net_runtime.decoding.proposals import decode
-from co2net_runtime.detections import Detections
+from co2net_runtime.decoding.detect import DetectionRules, detect
+from co2net_runtime.features import Features
 
-# the average that CO2-Net's results are compared by
+# the average that CO2-Net results are usually compared by
 MAP_RANGE = "0.1:0.7"
 
 
 class HeldOut:
-    """Videos that calibration has not seen, and what the PyTorch model says of them."""
+    """Videos that calibration has not seen, with the PyTorch model's outputs."""
 
     def __init__(
         self,
@@ -79,11 +78,11 @@ class HeldOut:
         if not any(len(video.segments) for video in self.videos):
             return None
         checkpoint, timing = self._checkpoint, self._dataset.timing
-        results = {}
-        for video, output in zip(self.videos, outputs, strict=True):
-            found = decode(output.cas, output.attention, checkpoint.decode)
-            seconds = timing.to_seconds(np.stack([found.start, found.end], axis=1))
-            results[video.name] = Detections(seconds, found.score, found.label, checkpoint.classes)
+        rules = DetectionRules(checkpoint.classes, timing, checkpoint.decode)
+        results = {
+            video.name: detect(output.cas, output.attention, rules)
+            for video, output in zip(self.videos, outputs, strict=True)
+        }
         # a class that the model knows and the dataset does not can only give false positives
         unknown = [name for name in checkpoint.classes if name not in self._dataset.classes]
         evaluation = evaluate(
@@ -96,8 +95,8 @@ class HeldOut:
         return 100 * evaluation.result.averages[MAP_RANGE]
 
 
-class Ladder:
-    """Measures artefacts of one checkpoint; the PyTorch model runs once for all of them."""
+class ParityCheck:
+    """Compares artefacts of one checkpoint with its PyTorch model, which runs only once."""
 
     def __init__(self, model: CO2Net, held_out: HeldOut | None) -> None:
         self.held_out = held_out
@@ -105,22 +104,33 @@ class Ladder:
         self._references = reference_outputs(model, self._cases)
 
     def tensors(self, session: Any, *, kind: GraphKind, halo: int) -> TensorParity:
-        """Climb the first rung alone; errors as for `climb`."""
+        """Measure the first level alone. Raises as `measure` does."""
         return compare_tensors(session, self._cases, self._references, kind=kind, halo=halo)
 
-    def climb(self, session: Any, *, kind: GraphKind, halo: int) -> Proof:
-        """Measure the artefact that the ONNX Runtime session runs, on every rung there is.
+    def measure(self, session: Any, *, kind: GraphKind, halo: int) -> ParityReport:
+        """Measure an artefact at every level that there is data for.
 
-        Raises BackendError if its outputs are not finite, or not 0 in the padding.
+        Args:
+            session: The ONNX Runtime session that runs it.
+            kind: What its graph is for.
+            halo: Neighbors on either side that a chunk comes with.
+
+        Returns:
+            The figures; without held-out videos, those of the tensors alone.
+
+        Raises:
+            BackendError: Outputs are not finite, or not 0 in the padding.
         """
         tensors = self.tensors(session, kind=kind, halo=halo)
         if self.held_out is None:
-            return Proof(tensors)
+            return ParityReport(tensors)
         outputs = self.held_out.run(
             lambda features: run_video(session, features, kind=kind, halo=halo),
             f"{kind} graph on held-out videos",
         )
-        return Proof(tensors, self.held_out.decisions(outputs), self.held_out.accuracy(outputs))
+        return ParityReport(
+            tensors, self.held_out.decisions(outputs), self.held_out.accuracy(outputs)
+        )
 
 
 def run_video(

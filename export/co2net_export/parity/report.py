@@ -1,4 +1,4 @@
-"""What was measured of an artefact on the rungs of the parity ladder, as plain records."""
+"""The figures of a parity check, as plain records."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,51 +14,51 @@ class Difference:
 
     max_abs: float
     mean_abs: float
-    p999_abs: float
+    p999_abs: float  # the 99.9th percentile
 
 
 @dataclass(frozen=True)
 class TensorParity:
-    """Differences of cas and attention; scale = max(1, max |cas|) of the PyTorch model."""
+    """Level 1: differences of the outputs."""
 
     cas: Difference
     attention: Difference
-    scale: float
+    scale: float  # max(1, max |cas|) of the PyTorch model
 
     @property
     def max_ratio(self) -> float:
-        """Largest absolute difference of either output, in units of the scale."""
+        """The largest absolute difference of either output, in units of the scale."""
         return max(self.cas.max_abs, self.attention.max_abs) / self.scale
 
     @property
     def mean_ratio(self) -> float:
-        """Larger mean absolute difference of the two outputs, in units of the scale."""
+        """The larger mean absolute difference of the two outputs, in units of the scale."""
         return max(self.cas.mean_abs, self.attention.mean_abs) / self.scale
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Average detection mAP over tIoU 0.1:0.7 of PyTorch and of the artefact, in percent."""
+    """Level 3: average detection mAP over tIoU 0.1:0.7, in percent."""
 
-    reference: float
+    reference: float  # of the PyTorch model
     artefact: float
 
     @property
     def difference(self) -> float:
-        """Points that the artefact is better (positive) or worse."""
+        """Percentage points that the artefact gains; negative for a loss."""
         return self.artefact - self.reference
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What was measured of one artefact; None where there were no videos or annotations."""
+class ParityReport:
+    """How far one artefact is from its PyTorch model."""
 
     tensors: TensorParity
-    decisions: Decisions | None = None
-    accuracy: Accuracy | None = None
+    decisions: Decisions | None = None  # None: no held-out videos
+    accuracy: Accuracy | None = None  # None: no annotated held-out videos
 
     def failures(self, gate: Gate) -> tuple[str, ...]:
-        """Return what exceeds the gate's bounds, one phrase each; nothing if it is met."""
+        """Return one phrase for each bound of the gate that is exceeded; none if it holds."""
         measured: list[tuple[str, float, float | None]] = [
             ("max difference / max(1, max |cas|)", self.tensors.max_ratio, gate.max_abs),
             ("mean difference / max(1, max |cas|)", self.tensors.mean_ratio, gate.mean_abs),
@@ -76,7 +76,7 @@ class Proof:
         )
 
     def to_mapping(self, gate: Gate | None) -> dict[str, Any]:
-        """Return the figures and the gate they were held against (None: none) as plain values."""
+        """Return the figures and the gate that was enforced (None: none was) as plain values."""
         return {
             **to_mapping(self),
             "gate": None if gate is None else to_mapping(gate),

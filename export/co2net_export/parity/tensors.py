@@ -1,4 +1,4 @@
-"""First rung of the parity ladder: an ONNX file's output tensors against the PyTorch model's."""
+"""Level 1 of the parity check: an ONNX file's output tensors against the PyTorch model's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,30 +10,29 @@ import torch
 
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
-from co2net_export.graph.convert import GraphKind
 from co2net_export.parity.report import Difference, TensorParity
-from co2net_runtime.artefact.contract import OUTPUT_NAMES, Contract
+from co2net_runtime.artefact.contract import OUTPUT_NAMES, Contract, GraphKind
 from co2net_runtime.backends import Arrays
 from co2net_runtime.errors import BackendError
-from co2net_runtime.live.steps import Carried, Step, advance, finish
+from co2net_runtime.live.steps import Step, StreamState, advance, finish
 
 Array = npt.NDArray[np.float32]
 Pair = tuple[Array, Array]
 
-# interior chunks of a long case: short enough that many borders are met
+# snippets of a chunk: short, so that the cases have many borders
 CHUNK = 48
 
 
 @dataclass(frozen=True)
 class Case:
-    """A batch: features (B, T, D) float32, NaN from each row's length on; lengths (B,) int64."""
+    """A batch of random videos."""
 
-    features: Array
-    lengths: npt.NDArray[np.int64]
+    features: Array  # (B, T, D) float32, NaN from each row's length on
+    lengths: npt.NDArray[np.int64]  # (B,)
 
 
 def make_cases(config: ModelConfig, *, seed: int = 0) -> tuple[Case, ...]:
-    """Return random features like I3D's (non-negative) at several B and T.
+    """Return random, non-negative features, as I3D's are, at several B and T.
 
     Single videos of 1, 2, 3, an odd number, THUMOS14's median and a long number of snippets, and
     ragged batches whose padding is NaN.
@@ -69,7 +68,7 @@ def reference_outputs(model: CO2Net, cases: Iterable[Case]) -> list[Pair]:
 def run_case(session: Any, case: Case, *, kind: GraphKind, halo: int) -> Pair:
     """Run a batch through a whole-video graph, or in chunks with halo through a chunk graph.
 
-    Through the graph for live streams, each video is a stream with its mean known beforehand.
+    Through a live graph, each video is a stream whose temporal mean is known in advance.
     """
     if kind == "whole":
         feeds = {"features": case.features, "lengths": case.lengths}
@@ -112,7 +111,7 @@ def _run_live(session: Any, case: Case) -> Pair:
     for row, length in enumerate(case.lengths):
         features = case.features[row, :length]
         context = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        carried = Carried.initial(contract)
+        carried = StreamState.initial(contract)
         parts = [
             advance(infer, contract, [Step(carried, features[start : start + CHUNK], context)])[0]
             for start in range(0, length, CHUNK)
@@ -133,7 +132,7 @@ def compare_tensors(
 ) -> TensorParity:
     """Compare the session's outputs with the references on all cases.
 
-    Raises BackendError where an output is not finite, or not 0 in the padding: no gate admits
+    Raises BackendError for an output that is not finite, or not 0 in the padding: no gate allows
     that.
     """
     differences: tuple[list[Array], list[Array]] = ([], [])
@@ -151,11 +150,11 @@ def compare_tensors(
                 raise BackendError(f"{where} gives {name} that is not 0 in the padding")
             collected.append(np.abs(output[valid] - expected[valid]).ravel())
     scale = max(1.0, *(float(np.abs(cas).max()) for cas, _ in references))
-    cas, attention = (_summarise(np.concatenate(parts)) for parts in differences)
+    cas, attention = (_summarize(np.concatenate(parts)) for parts in differences)
     return TensorParity(cas=cas, attention=attention, scale=scale)
 
 
-def _summarise(difference: Array) -> Difference:
+def _summarize(difference: Array) -> Difference:
     return Difference(
         max_abs=float(difference.max()),
         mean_abs=float(difference.mean(dtype=np.float64)),

@@ -1,8 +1,9 @@
-"""Ranges of a graph's activations on real features: what static quantisation needs to know."""
+"""A graph's activations on real features: the ranges and means that quantization works from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,27 +22,35 @@ ENTROPY_LEVELS = 128
 
 @dataclass(frozen=True)
 class Range:
-    """Interval that the quantised values of a tensor cover; holds 0, so that padding is exact."""
+    """Interval that the quantized values of a tensor cover; holds 0, so that padding is exact."""
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
         if not self.low <= 0 <= self.high:
-            raise ValueError(f"a quantised range must hold 0, got [{self.low}, {self.high}]")
+            raise ValueError(f"a quantized range must hold 0, got [{self.low}, {self.high}]")
 
 
 class Histogram:
-    """Counts of a tensor's values over a symmetric interval that doubles when it is outgrown."""
+    """Counts of a tensor's values over a symmetric interval that doubles when it is outgrown.
+
+    Beside them, the mean of each channel, the tensor's second axis.
+    """
 
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, dtype=np.int64)
         self.limit = 2.0**-20
         self.low = 0.0
         self.high = 0.0
+        self._sums: npt.NDArray[np.float64] = np.zeros(1)
+        self._rows = 0
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count values of any shape."""
+        """Count values (N, C, ...)."""
+        channels = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+        self._sums = self._sums + channels.sum(axis=1, dtype=np.float64)
+        self._rows += channels.shape[1]
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
         while max(-self.low, self.high) > self.limit:
@@ -51,6 +60,11 @@ class Histogram:
             self.limit *= 2
         index = ((values.ravel() / np.float32(self.limit) + 1) * (BINS / 2)).astype(np.int64)
         self.counts += np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
+
+    @property
+    def means(self) -> npt.NDArray[np.float64]:
+        """Mean of each channel, (C,)."""
+        return self._sums / max(1, self._rows)
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
@@ -106,13 +120,13 @@ def _divergence(magnitudes: npt.NDArray[np.int64], bins: int) -> float:
     level = np.arange(bins) * ENTROPY_LEVELS // bins
     occupied = kept > 0
     totals = np.bincount(level, kept, ENTROPY_LEVELS)
-    spread = np.bincount(level, occupied, ENTROPY_LEVELS)
-    quantised = np.where(occupied, totals[level] / np.maximum(spread[level], 1), 0.0)
-    if not quantised.any():
+    bins_used = np.bincount(level, occupied, ENTROPY_LEVELS)
+    quantized = np.where(occupied, totals[level] / np.maximum(bins_used[level], 1), 0.0)
+    if not quantized.any():
         return float("inf")
-    p, q = clipped / clipped.sum(), quantised / quantised.sum()
+    p, q = clipped / clipped.sum(), quantized / quantized.sum()
     both = (p > 0) & (q > 0)
-    # mass that the quantised version cannot hold counts as if it had one part in a million
+    # mass that the quantized version cannot hold counts as if it had one part in a million
     lost = (p > 0) & (q == 0)
     divergence = (p[both] * np.log(p[both] / q[both])).sum()
     return float(divergence + (p[lost] * np.log(p[lost] / 1e-6)).sum())
@@ -125,6 +139,29 @@ def collect(
 
     Videos go one by one, unpadded: padding is no data. Raises InputError without any video.
     """
+    feeds = (
+        {"features": features[None], "lengths": np.array([len(features)])} for features in videos
+    )
+    histograms = {name: Histogram() for name in values}
+    for activations in observe(model, values, feeds):
+        for name, activation in activations.items():
+            histograms[name].add(activation)
+    return histograms
+
+
+def observe(
+    model: onnx.ModelProto, values: Sequence[str], feeds: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> Iterator[dict[str, Features]]:
+    """Run a graph and yield what the named values hold, run by run.
+
+    Args:
+        model: The fp32 graph.
+        values: Names of float32 values.
+        feeds: The inputs of each run, by name.
+
+    Raises:
+        InputError: There are no feeds.
+    """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
     del graph.graph.output[:]
@@ -133,13 +170,9 @@ def collect(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         )
     session = open_graph(graph)
-    histograms = {name: Histogram() for name in values}
     empty = True
-    for features in videos:
+    for feed in feeds:
         empty = False
-        feeds = {"features": features[None], "lengths": np.array([len(features)])}
-        for name, output in zip(values, session.run(list(values), feeds), strict=True):
-            histograms[name].add(output)
+        yield dict(zip(values, session.run(list(values), dict(feed)), strict=True))
     if empty:
         raise InputError("the calibration data has no videos")
-    return histograms

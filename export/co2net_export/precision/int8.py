@@ -1,4 +1,8 @@
-"""fp32 graph -> int8 graph: QuantizeLinear/DequantizeLinear pairs, weights stored as int8."""
+"""fp32 graph -> int8 graph: QuantizeLinear/DequantizeLinear pairs, weights stored as int8.
+
+onnxruntime.quantization does some of this, but not TensorRT's form beside a CPU's, 7-bit weights,
+inputs in two terms, or float layers on int8 weights.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,31 +21,29 @@ LAYER_OPS = ("Conv", "Gemm")
 
 @dataclass(frozen=True)
 class Scheme:
-    """How an engine wants its Q/DQ pairs.
+    """How an engine wants its Q/DQ pairs."""
 
-    activations: uint8 with a zero point, or int8 symmetric about 0. weights: the largest magnitude
-    of the int8 weights that meet such activations. bias: stored as int32 in units
-    of activation scale times weight scale, or left in float. outputs: whether the outputs of a
-    quantised layer are quantised, too, and what follows it until the next one computes in integers.
-    fine: what becomes of a layer whose input needs more than 8 bits, its weights still stored as
-    int8: "float", it computes in float on weights that the engine expands as it loads; "two terms",
-    it reads its input as the sum of two int8 numbers, the second one holding what the first rounds
-    off, and so multiplies twice.
-    """
-
+    # uint8 with a zero point, or int8 symmetric about 0
     activations: type[np.uint8] | type[np.int8]
+    # largest magnitude of the int8 weights that meet such activations
     weights: int
+    # whether a bias is stored as int32, in units of activation scale times weight scale
     bias: bool
+    # whether a quantized layer's output is quantized too, so that what lies between two such layers
+    # computes in integers
     outputs: bool
+    # How a layer with int8 weights reads an input that needs more than 8 bits. "float": it computes
+    # in float, on weights that the engine expands at load. "two terms": its input is the sum of two
+    # int8 numbers, the second one being what the first rounds off, and it multiplies twice.
     fine: Literal["float", "two terms"]
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
-        # U8S8 is what x86 and Arm CPUs multiply fastest; ONNX Runtime fuses a convolution only
-        # where input, weight, bias and output are all quantised. Weights of 7 bits: x86 CPUs before
-        # VNNI add pairs of products in 16 bits and would clip the sums of larger ones; this way
-        # every CPU computes what was proved at export, and decisions did not tell the difference.
+        # x86 and Arm CPUs multiply U8S8 fastest; ONNX Runtime fuses a convolution only where input,
+        # weight, bias and output are all quantized. Weights of 7 bits: x86 CPUs before VNNI add
+        # pairs of products in 16 bits and would clip the sums of larger ones; this way every CPU
+        # computes what was measured at export.
         "int8-cpu": Scheme(activations=np.uint8, weights=63, bias=True, outputs=True, fine="float"),
         # TensorRT: zero point 0, bias in float; it fuses what follows a convolution by itself,
         # and a Q/DQ pair between them would only round twice; it knows no int8 weights on float
@@ -60,28 +62,25 @@ def layer_names(model: onnx.ModelProto) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is quantised.
+    """The names of the nodes and values that are quantized."""
 
-    layers: names of the nodes whose weights are. fine: those of them whose input needs more than
-    8 bits. integer: names of the nodes that read and write quantised values alone; the layers are
-    among them if the scheme quantises outputs. values: names of the activations that get a Q/DQ
-    pair, whose ranges must be known; fine_values: those of them that must not be clipped.
-    """
-
-    layers: frozenset[str]
-    fine: frozenset[str]
+    layers: frozenset[str]  # nodes whose weights are
+    fine: frozenset[str]  # of these layers, those whose input needs more than 8 bits
+    # nodes that read and write quantized values alone: the layers too if the scheme quantizes
+    # outputs
     integer: frozenset[str]
-    values: tuple[str, ...]
-    fine_values: tuple[str, ...]
+    values: tuple[str, ...]  # activations that get a Q/DQ pair: their ranges must be known
+    fine_values: tuple[str, ...]  # of these values, those that must not be clipped
 
 
 def plan(
     model: onnx.ModelProto, layers: Collection[str], scheme: Scheme, fine: Collection[str] = ()
 ) -> Plan:
-    """Decide what is quantised along with `layers`, the names of Conv and Gemm nodes.
+    """Decide what is quantized along with `layers`, the names of Conv and Gemm nodes.
 
-    With quantised outputs, the activation and the mask between two quantised layers compute in
-    integers, too. Everything else stays in float. fine: names; those among `layers` count.
+    With quantized outputs, the activation and the mask between two quantized layers compute in
+    integers too; everything else stays in float. Names in `fine` that are not in `layers` are
+    ignored.
     """
     fine = frozenset(fine).intersection(layers)
     coarse = frozenset(layers) - fine
@@ -118,16 +117,29 @@ def plan(
     )
 
 
-def quantise(
-    model: onnx.ModelProto, plan: Plan, scheme: Scheme, ranges: Mapping[str, Range]
+def quantize(
+    model: onnx.ModelProto,
+    plan: Plan,
+    scheme: Scheme,
+    ranges: Mapping[str, Range],
+    *,
+    means: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
 ) -> onnx.ModelProto:
-    """Return the quantised graph. ranges: of at least the plan's values.
+    """Return the quantized graph; its weights are symmetric int8, one scale per output channel.
 
-    Weights are symmetric int8 with one scale per output channel.
+    Args:
+        model: The fp32 graph; not changed.
+        plan: What to quantize.
+        scheme: How.
+        ranges: Of at least the plan's values.
+        means: Of the channels of what layers read. Where they are given, the bias makes up for what
+            rounding the weights adds to the output on average (M. Nagel et al., "Data-Free
+            Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with
+            measured means).
     """
-    writer = _Writer(model, scheme, ranges)
-    # quantised values by the name of their dequantised version
-    dequantised: dict[str, str] = {}
+    writer = _Writer(model, scheme, ranges, means)
+    # quantized values by the name of their dequantized version
+    dequantized: dict[str, str] = {}
     written_in_integers: set[str] = set()
     for original in model.graph.node:
         node = onnx.NodeProto()
@@ -139,27 +151,34 @@ def quantise(
                 writer.layer_on_two_terms(node)
             continue
         is_layer = node.name in plan.layers
-        if is_layer and node.input[0] not in dequantised:
-            dequantised[node.input[0]] = writer.activation(node.input[0])
+        if is_layer and node.input[0] not in dequantized:
+            dequantized[node.input[0]] = writer.activation(node.input[0])
         if is_layer:
             writer.weights(node)
         elif node.name in plan.integer and node.op_type == "Where":
             node.input[2] = writer.zero_like(node.output[0])
         for index, name in enumerate(node.input):
             # a float node reads the float value where there is one: it is exact and costs nothing
-            if name in dequantised and (is_layer or name in written_in_integers):
-                node.input[index] = dequantised[name]
+            if name in dequantized and (is_layer or name in written_in_integers):
+                node.input[index] = dequantized[name]
         writer.nodes.append(node)
         if node.name in plan.integer:
-            dequantised[node.output[0]] = writer.activation(node.output[0])
+            dequantized[node.output[0]] = writer.activation(node.output[0])
             written_in_integers.add(node.output[0])
     return writer.model()
 
 
 class _Writer:
-    """Collects the nodes and tensors of the quantised graph."""
+    """Collects the nodes and tensors of the quantized graph."""
 
-    def __init__(self, model: onnx.ModelProto, scheme: Scheme, ranges: Mapping[str, Range]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        scheme: Scheme,
+        ranges: Mapping[str, Range],
+        means: Mapping[str, npt.NDArray[np.float64]],
+    ) -> None:
+        self._means = means
         self.nodes: list[onnx.NodeProto] = []
         self._original = model
         self._scheme = scheme
@@ -168,37 +187,67 @@ class _Writer:
         self._tensors: dict[str, onnx.TensorProto] = {}
 
     def activation(self, name: str) -> str:
-        """Add a Q/DQ pair to an activation; return the name of the dequantised value."""
+        """Add a Q/DQ pair to an activation; return the name of the dequantized value."""
         scale, zero = self._activation_parameters(name)
         node = onnx.helper.make_node(
             "QuantizeLinear",
             [name, scale, zero],
-            [f"{name}.quantised"],
-            name=f"{name}.quantise",
+            [f"{name}.quantized"],
+            name=f"{name}.quantize",
         )
         self.nodes.append(node)
-        return self._dequantise(node.output[0], scale, zero)
+        return self._dequantize(node.output[0], scale, zero)
 
     def zero_like(self, name: str) -> str:
         """Add the number 0 in the integers of the activation `name`; return its name in float."""
         _, zero = self._scale_and_zero(name)
         stored = self._constant(f"{name}.masked", zero)
-        return self._dequantise(stored, *self._activation_parameters(name))
+        return self._dequantize(stored, *self._activation_parameters(name))
 
     def weights(self, layer: onnx.NodeProto) -> None:
         """Let the layer read int8 weights, and an int32 bias where the scheme wants one."""
         activation_scale, _ = self._scale_and_zero(layer.input[0])
         weight = numpy_helper.to_array(self._floats[layer.input[1]])
-        names = list(layer.input)
-        bias = None
-        if len(names) > 2 and self._scheme.bias:
-            bias = numpy_helper.to_array(self._floats[names[2]]).astype(np.float64)
-        scale = _weight_scale(weight, self._scheme.weights, bias, activation_scale)
-        layer.input[1] = self._per_channel(names[1], _to_int8(weight, scale), scale)
-        if bias is not None:
-            bias_scale = (scale.astype(np.float64) * activation_scale).astype(np.float32)
-            rounded = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
-            layer.input[2] = self._per_channel(names[2], rounded, bias_scale)
+        bias = self._bias(layer)
+        stored_bias = bias if self._scheme.bias else None
+        scale = _weight_scale(weight, self._scheme.weights, stored_bias, activation_scale)
+        rounded = _to_int8(weight, scale)
+        name = layer.input[1]
+        layer.input[1] = self._per_channel(name, rounded, scale)
+        if bias is None:
+            return
+        bias = bias + self._average_loss(layer.input[0], weight, rounded, scale)
+        if not self._scheme.bias:
+            layer.input[2] = self._constant(f"{layer.input[2]}.corrected", bias.astype(np.float32))
+            return
+        bias_scale = (scale.astype(np.float64) * activation_scale).astype(np.float32)
+        steps = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
+        layer.input[2] = self._per_channel(layer.input[2], steps, bias_scale)
+
+    def _bias(self, layer: onnx.NodeProto) -> npt.NDArray[np.float64] | None:
+        if len(layer.input) < 3:
+            return None
+        values: npt.NDArray[np.float64] = numpy_helper.to_array(self._floats[layer.input[2]])
+        return values.astype(np.float64)
+
+    def _average_loss(
+        self,
+        value: str,
+        weight: npt.NDArray[np.float32],
+        rounded: npt.NDArray[np.int8],
+        scale: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float64]:
+        """Return what the output loses on average, (outputs,), by rounding the weights.
+
+        At a video's ends a k=3 layer reads zeros, so there it is a little less.
+        """
+        if value not in self._means:
+            return np.zeros(len(weight))
+        loss = weight - rounded.astype(np.float64) * _per_output(scale, weight.ndim)
+        average: npt.NDArray[np.float64] = (
+            loss.reshape(*loss.shape[:2], -1).sum(axis=2) @ self._means[value]
+        )
+        return average
 
     def layer_on_floats(self, layer: onnx.NodeProto) -> None:
         """Add the layer in float, its weights stored as int8.
@@ -209,7 +258,8 @@ class _Writer:
         name = layer.input[1]
         weight = numpy_helper.to_array(self._floats[name])
         scale = _weight_scale(weight, 127)
-        stored = self._constant(f"{name}.int8", _to_int8(weight, scale))
+        rounded = _to_int8(weight, scale)
+        stored = self._constant(f"{name}.int8", rounded)
         factor = self._constant(f"{name}.scale", _per_output(scale, weight.ndim))
         expanded = (f"{name}.cast", f"{name}.expanded")
         self.nodes.extend(
@@ -223,6 +273,10 @@ class _Writer:
             )
         )
         layer.input[1] = expanded[1]
+        bias = self._bias(layer)
+        if bias is not None:
+            bias = bias + self._average_loss(layer.input[0], weight, rounded, scale)
+            layer.input[2] = self._constant(f"{layer.input[2]}.corrected", bias.astype(np.float32))
         self.nodes.append(layer)
 
     def layer_on_two_terms(self, layer: onnx.NodeProto) -> None:
@@ -273,12 +327,12 @@ class _Writer:
             self._constant(f"{name}.scale", scale),
             self._constant(f"{name}.zero_point", np.zeros(len(scale), stored.dtype)),
         )
-        return self._dequantise(*names, axis=0)
+        return self._dequantize(*names, axis=0)
 
-    def _dequantise(self, name: str, scale: str, zero: str, axis: int | None = None) -> str:
-        result = f"{name}.dequantised"
+    def _dequantize(self, name: str, scale: str, zero: str, axis: int | None = None) -> str:
+        result = f"{name}.dequantized"
         node = onnx.helper.make_node(
-            "DequantizeLinear", [name, scale, zero], [result], name=f"{name}.dequantise"
+            "DequantizeLinear", [name, scale, zero], [result], name=f"{name}.dequantize"
         )
         if axis is not None:
             node.attribute.append(onnx.helper.make_attribute("axis", axis))

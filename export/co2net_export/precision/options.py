@@ -1,28 +1,29 @@
-"""The precisions an artefact can have, and what each does to the fp32 graph."""
+"""The precisions an artefact can have, and how the fp32 graph is lowered to each."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx
 
-from co2net_export.precision.calibration import METHODS, Features, Range, collect
+from co2net_export.precision.calibration import METHODS, Histogram, collect
 from co2net_export.precision.fp16 import edges, to_half
-from co2net_export.precision.int8 import SCHEMES, layer_names, plan, quantise
+from co2net_export.precision.int8 import SCHEMES, layer_names, plan, quantize
+from co2net_runtime.artefact.contract import Precision
 from co2net_runtime.errors import InputError
+from co2net_runtime.features import Features
 from co2net_runtime.files.records import nearest
 
-Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-cpu", "int8-trt")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Method = Literal["min-max", "percentile", "entropy"]
-Lower = Callable[[onnx.ModelProto], onnx.ModelProto]
 
-# The last layers of the three heads. Their outputs are the logits of cas and attention, which 8
-# bits cannot hold finely enough, and they are 0.1 % of the arithmetic.
+# The last layers of the three heads: their outputs are the logits of cas and attention, for which 8
+# bits are too coarse, and they are 0.1 % of the arithmetic.
 FLOAT_LAYERS = ("vAttn.attention.5", "fAttn.attention.5", "classifier.4")
 # The layers before them in the attention heads: the decoder compares the attention with ten
-# thresholds, and 8-bit inputs here alone moved it across one in 1.1 % of the snippets. And the
-# global contexts, which are computed once a video and act on all of it.
+# thresholds, and 8-bit inputs to these layers alone moved 1.1 % of the snippets across one. And the
+# global contexts, which are computed once per video and act on all of it.
 FINE_LAYERS = tuple(
     f"{module}.{layer}"
     for module in ("vAttn", "fAttn")
@@ -32,22 +33,24 @@ FINE_LAYERS = tuple(
 
 @dataclass(frozen=True)
 class PrecisionOptions:
-    """How the fp32 graph is lowered.
-
-    method: how ranges follow from the calibration's histograms. float_layers: names of the layers
-    left in float. fine_layers: names of those whose weights become int8 and whose inputs keep more
-    than 8 bits, in the int8 precisions.
-    """
+    """How the fp32 graph is lowered."""
 
     precision: Precision = "fp32"
-    method: Method = "percentile"
-    float_layers: tuple[str, ...] = FLOAT_LAYERS
+    method: Method = "percentile"  # how ranges follow from the calibration's histograms
+    float_layers: tuple[str, ...] = FLOAT_LAYERS  # names of the layers left in float
+    # int8: names of the layers with int8 weights whose inputs keep more than 8 bits
     fine_layers: tuple[str, ...] = FINE_LAYERS
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """Whether calibration data are needed."""
         return self.precision in SCHEMES
+
+    def keeping(self, layer: str) -> "PrecisionOptions":
+        """Return options that cost one layer less: its input is kept in float, then all of it."""
+        if layer in self.fine_layers:
+            return dataclasses.replace(self, float_layers=(*self.float_layers, layer))
+        return dataclasses.replace(self, fine_layers=(*self.fine_layers, layer))
 
 
 FP32 = PrecisionOptions()
@@ -70,19 +73,16 @@ def lowered_layers(model: onnx.ModelProto, options: PrecisionOptions) -> tuple[s
 
 def calibrate(
     model: onnx.ModelProto, options: PrecisionOptions, videos: Iterable[Features]
-) -> dict[str, Range]:
-    """Return the ranges that `lower` needs, measured on videos (T, D) with the fp32 graph.
+) -> dict[str, Histogram]:
+    """Measure what `lower` needs, on videos (T, D) with the fp32 graph.
 
     Raises InputError if there are no videos.
     """
-    scheme = SCHEMES[options.precision]
-    # all layers, so that a sensitivity sweep can quantise each with the ranges at hand
-    chosen = plan(model, layer_names(model), scheme).values
-    unclipped = plan(model, layer_names(model), scheme, options.fine_layers).fine_values
-    return {
-        name: METHODS["min-max" if name in unclipped else options.method](histogram)
-        for name, histogram in collect(model, chosen, videos).items()
-    }
+    # of all layers, so that each can be quantized in another way with the same measurement
+    layers = layer_names(model)
+    ranged = plan(model, layers, SCHEMES[options.precision]).values
+    inputs = (node.input[0] for node in model.graph.node if node.name in layers)
+    return collect(model, list(dict.fromkeys((*ranged, *inputs))), videos)
 
 
 def half_islands(model: onnx.ModelProto, float_layers: Iterable[str]) -> frozenset[str]:
@@ -91,10 +91,10 @@ def half_islands(model: onnx.ModelProto, float_layers: Iterable[str]) -> frozens
     Measured on a trained model with every float16 value rounded (`with_rounding`), held-out
     videos, mean differences from PyTorch of cas and attention:
 
-    - everything in float16: 4.1e-4 and 1.6e-4. The temporal mean is kept in float32 all the same:
-      it costs nothing, and its sum leaves float16's range in long videos.
-    - what follows the last layers in float32: attention 3.9e-5. Near 1, float16 knows the attention
-      in steps of 5e-4, and the decoder compares it with thresholds.
+    - everything in float16: 4.1e-4 and 1.6e-4. The temporal mean stays in float32 anyway: that
+      costs nothing, and its sum leaves float16's range in long videos.
+    - what follows the last layers in float32: attention 3.9e-5. Near 1, float16 has steps of 5e-4,
+      and the decoder compares the attention with thresholds.
     - the last layers, too: cas 2.9e-4 (0.1 % of the weights).
     - the sigmoid gates and their products, too: cas 2.4e-4, the decoder's scores move a fifth.
 
@@ -107,13 +107,23 @@ def half_islands(model: onnx.ModelProto, float_layers: Iterable[str]) -> frozens
 def lower(
     model: onnx.ModelProto,
     options: PrecisionOptions,
-    ranges: Mapping[str, Range],
+    histograms: Mapping[str, Histogram] | None = None,
     layers: Iterable[str] | None = None,
 ) -> onnx.ModelProto:
-    """Return the fp32 graph in the wanted precision.
+    """Return the fp32 graph in another precision.
 
-    ranges: what `calibrate` returned, for the int8 precisions. layers: lower these alone; by
-    default all but options.float_layers.
+    Args:
+        model: The fp32 graph of `convert`; not changed.
+        options: The precision, and the layers that it leaves alone.
+        histograms: What `calibrate` returned; int8 needs it.
+        layers: Lower these alone, without fine layers; None: all but options.float_layers.
+
+    Returns:
+        The lowered graph; for fp32, `model` itself.
+
+    Raises:
+        InputError: A name in the options is no layer's, or no layer is left.
+        BackendError: fp16 cannot hold a weight.
     """
     lowered = frozenset(lowered_layers(model, options) if layers is None else layers)
     if options.precision == "fp32":
@@ -124,4 +134,13 @@ def lower(
         return to_half(model, {node.name for node in model.graph.node} - lowered)
     scheme = SCHEMES[options.precision]
     fine = options.fine_layers if layers is None else ()
-    return quantise(model, plan(model, lowered, scheme, fine), scheme, ranges)
+    assert histograms is not None
+    quantized = plan(model, lowered, scheme, fine)
+    ranges = {
+        name: METHODS["min-max" if name in quantized.fine_values else options.method](
+            histograms[name]
+        )
+        for name in quantized.values
+    }
+    means = {name: histogram.means for name, histogram in histograms.items()}
+    return quantize(model, quantized, scheme, ranges, means=means)

@@ -6,12 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
-SCHEMA_VERSION = 1
+# 1 called the chunk graph "stream"
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+# kinds of contracts: the key "kind" of the JSON text; a model's has no such key
+MODEL, BACKBONE = "model", "backbone"
 
+GraphKind = Literal["whole", "chunk", "live"]
+Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
+Optimize = Literal["none", "cpu"]
 INPUT_NAMES = ("features", "lengths")
 OUTPUT_NAMES = ("cas", "attention")
 # of the graph for live streams
@@ -52,7 +59,8 @@ class Contract:
     checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
     versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
     live streams: width of what it carries from step to step, and the mean feature row (D,) of the
-    training videos, empty where the exporter was given no data.
+    training videos, empty where the exporter was given no data. extraction: what the features of
+    the training videos were made with (`co2net_runtime.video.identity.Extraction`), or None.
     """
 
     classes: tuple[str, ...]
@@ -64,9 +72,9 @@ class Contract:
     decode: DecodeOptions = DecodeOptions()
     pool_kernel: int = 1
     receptive_field: ReceptiveField = ReceptiveField()
-    precision: Literal["fp32", "fp16", "int8-cpu", "int8-trt"] = "fp32"
-    optimize: Literal["none", "cpu"] = "none"
-    graph: Literal["whole", "stream", "live"] = "whole"
+    precision: Precision = "fp32"
+    optimize: Optimize = "none"
+    graph: GraphKind = "whole"
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES
     dynamic_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -74,6 +82,7 @@ class Contract:
     versions: Mapping[str, str] = field(default_factory=dict)
     state_dim: int = 0
     context_prior: tuple[float, ...] = ()
+    extraction: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -105,18 +114,7 @@ class Contract:
 
         Raises ContractError if it is damaged or of another schema version.
         """
-        try:
-            mapping = json.loads(text)
-        except ValueError as error:
-            raise ContractError(f"{where}: its co2net contract is no JSON: {error}") from error
-        if not isinstance(mapping, dict):
-            raise ContractError(f"{where}: its co2net contract is no JSON object")
-        version = mapping.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
-            raise ContractError(
-                f"{where}: its contract has schema version {version}, this program reads "
-                f"{SCHEMA_VERSION}: export the model again or update co2net"
-            )
+        mapping = upgraded(contract_mapping(text, where, kind=MODEL))
         try:
             return from_mapping(Contract, mapping, f"{where}: contract")
         except InputError as error:
@@ -128,9 +126,62 @@ class Contract:
 
         Raises ContractError if there is none.
         """
-        if METADATA_KEY not in metadata:
-            raise ContractError(
-                f"{where}: an ONNX file without a co2net contract (no {METADATA_KEY!r} in its "
-                "metadata): write it with co2net-export"
-            )
-        return Contract.from_json(metadata[METADATA_KEY], where)
+        return Contract.from_json(contract_text(metadata, where, "co2net-export"), where)
+
+
+def upgraded(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a contract of any readable schema version as the newest names them."""
+    return {**mapping, "graph": "chunk"} if mapping.get("graph") == "stream" else mapping
+
+
+def contract_text(metadata: Mapping[str, str], where: str, writer: str) -> str:
+    """Return the JSON text of a contract from an ONNX file's metadata.
+
+    Args:
+        metadata: The file's metadata map.
+        where: Name of the file, for error texts.
+        writer: The command that writes such files, for error texts.
+
+    Raises:
+        ContractError: There is no contract.
+    """
+    if METADATA_KEY not in metadata:
+        raise ContractError(
+            f"{where}: an ONNX file without a co2net contract (no {METADATA_KEY!r} in its "
+            f"metadata): write it with {writer}"
+        )
+    return metadata[METADATA_KEY]
+
+
+def contract_mapping(text: str, where: str, *, kind: str) -> dict[str, Any]:
+    """Return a contract's JSON text as a mapping of its dataclass's fields.
+
+    Args:
+        text: The metadata's value.
+        where: Name of the file, for error texts.
+        kind: MODEL or BACKBONE, whichever is wanted.
+
+    Raises:
+        ContractError: The text is damaged, of another schema version or of another kind.
+    """
+    try:
+        mapping = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"{where}: its co2net contract is not valid JSON: {error}") from error
+    if not isinstance(mapping, dict):
+        raise ContractError(f"{where}: its co2net contract is not a JSON object")
+    try:
+        take_schema_version(
+            mapping, f"{where}: contract", READABLE_VERSIONS, "export again or update co2net"
+        )
+    except InputError as error:
+        raise ContractError(str(error)) from error
+    found = mapping.pop("kind", MODEL)
+    if found != kind:
+        expected = {
+            MODEL: "a localization model (co2net-export writes one)",
+            BACKBONE: "a backbone (co2net-backbone writes one)",
+        }
+        what = expected[found].partition(" (")[0] if found in expected else f"of kind {found!r}"
+        raise ContractError(f"{where}: expected {expected[kind]}, the file is {what}")
+    return mapping

@@ -50,27 +50,18 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class GraphApart:
-    """An ONNX file's graph without its weights.
+    """An ONNX file's graph without its weights."""
 
-    model: an ONNX model whose weights are external data in `folder`/`file`, the file itself.
-    identity: of the file when it was read; another one means another file of that name.
-    """
-
-    model: bytes
-    folder: Path
-    file: str
-    identity: tuple[int, int, int]
-
-    def is_current(self) -> bool:
-        """Return whether the file is still the one that was read."""
-        try:
-            return _identity(self.folder / self.file) == self.identity
-        except OSError:
-            return False
+    model: bytes  # an ONNX model whose weights are external data in `folder`/`file`
+    folder: Path  # of the file itself, links resolved
+    file: str  # its name
 
 
-def read_graph(path: str | os.PathLike[str]) -> GraphApart:
+def read_graph(path: str | os.PathLike[str]) -> GraphApart | None:
     """Return the graph without its weights, so that an engine can map these from the file.
+
+    None if the file holds no weights: they are in other files, which the engine finds by itself,
+    beside the file or, where that is a symbolic link, beside the link.
 
     Raises InputError if the file is missing, empty, truncated or no ONNX file.
     """
@@ -80,17 +71,21 @@ def read_graph(path: str | os.PathLike[str]) -> GraphApart:
     with _opened(path) as (view, model):
         for field in model:
             if field.number == GRAPH:
-                parts.append(delimited(GRAPH, _without_weights(view, field, file.name)))
+                graph = _without_weights(view, field, file.name)
+                if graph is None:
+                    return None
+                parts.append(delimited(GRAPH, graph))
             else:
                 parts.append(bytes(view[field.start : field.end]))
-        identity = _identity(file)
-    return GraphApart(b"".join(parts), file.parent, file.name, identity)
+    return GraphApart(b"".join(parts), file.parent, file.name)
 
 
-def _without_weights(view: memoryview, graph: Field, file: str) -> bytes:
-    parts = []
+def _without_weights(view: memoryview, graph: Field, file: str) -> bytes | None:
+    """Return the graph with its weights in `file`; None if it holds none."""
+    parts, found = [], False
     for field in fields(view, graph.content, graph.end):
         weights = _weights(view, field)
+        found = found or weights is not None
         if weights is None:
             parts.append(bytes(view[field.start : field.end]))
             continue
@@ -109,7 +104,7 @@ def _without_weights(view: memoryview, graph: Field, file: str) -> bytes:
             tensor.append(delimited(EXTERNAL_DATA, entry))
         tensor.append(varint(DATA_LOCATION << 3) + varint(EXTERNAL))
         parts.append(delimited(INITIALIZER, b"".join(tensor)))
-    return b"".join(parts)
+    return b"".join(parts) if found else None
 
 
 def _weights(view: memoryview, field: Field) -> Field | None:
@@ -142,8 +137,3 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[memoryview, list[Fie
             yield view, model
     except (DamagedError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged or truncated, or not an ONNX file") from error
-
-
-def _identity(file: Path) -> tuple[int, int, int]:
-    status = file.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns

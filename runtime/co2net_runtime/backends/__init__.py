@@ -1,16 +1,33 @@
-"""Inference engines behind one protocol."""
+"""Inference engines behind one protocol.
+
+options    EngineOptions: every option that an engine takes
+selection  open_backend: which engine on which device
+device     processors, and what the NVIDIA driver says of its GPUs
+ort        ONNX Runtime
+trt        TensorRT without ONNX Runtime
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.backends.options import EngineOptions
 from co2net_runtime.errors import BackendError
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
     import numpy.typing as npt
+
+__all__ = [
+    "AnyContract",
+    "Arrays",
+    "Backend",
+    "EngineInfo",
+    "EngineOptions",
+    "GraphContract",
+    "run_failed",
+]
 
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
@@ -18,21 +35,36 @@ Arrays = Mapping[str, "npt.NDArray[Any]"]
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "failed to allocate", "bfcarena")
 
 
+class GraphContract(Protocol):
+    """As much of a model file's contract as an engine reads: a head's and a backbone's have it."""
+
+    @property
+    def precision(self) -> str:
+        """The precision that the graph computes in."""
+
+    @property
+    def optimize(self) -> str:
+        """The processor that the graph was rewritten for, or "none"."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+
+
+AnyContract = TypeVar("AnyContract", bound=GraphContract)
+AnyContract_co = TypeVar("AnyContract_co", bound=GraphContract, covariant=True)
+
+
 @dataclass(frozen=True)
 class EngineInfo:
-    """What runs a model, for results and reports.
+    """The engine that runs a model, for results and reports."""
 
-    engine: "onnxruntime" or "tensorrt". version: the engine's. provider: ONNX Runtime's
-    execution provider, or "TensorRT". device: "cpu", "cuda:0". precision: what the network is
-    computed in. device_name: of a GPU.
-    """
-
-    engine: str
-    version: str
-    provider: str
-    device: str
-    precision: str
-    device_name: str = ""
+    engine: str  # "onnxruntime" or "tensorrt"
+    version: str  # of the engine
+    provider: str  # ONNX Runtime's execution provider, or "TensorRT"
+    device: str  # "cpu", "cuda:0"
+    precision: str  # that the network is computed in
+    device_name: str = ""  # of a GPU
 
     @property
     def on_gpu(self) -> bool:
@@ -44,16 +76,16 @@ class EngineInfo:
         return f"{self.engine} {self.version}, {self.provider}, {self.precision} on {on}"
 
 
-class Backend(Protocol):
+class Backend(Protocol[AnyContract_co]):
     """One model opened in one engine; `infer` may be called from several threads."""
 
     @property
-    def contract(self) -> Contract:
-        """What the model says of itself."""
+    def contract(self) -> AnyContract_co:
+        """The contract of the model's file."""
 
     @property
     def info(self) -> EngineInfo:
-        """What runs it."""
+        """The engine, its device and precision."""
 
     @property
     def max_length(self) -> int | None:
@@ -74,7 +106,7 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free the engine; a closed backend cannot be used again."""
 
-    def __enter__(self) -> Backend:
+    def __enter__(self) -> Backend[AnyContract_co]:
         """Return itself."""
 
     def __exit__(self, *_: object) -> None:
@@ -83,12 +115,17 @@ class Backend(Protocol):
 
 def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
     """Return the error for an inference that failed, with advice where memory ran out."""
-    batch, length = feeds["features"].shape[:2]
     text = " ".join(message.split())
-    if any(sign in text.lower() for sign in OUT_OF_MEMORY):
+    if not any(sign in text.lower() for sign in OUT_OF_MEMORY):
+        return BackendError(f"{engine}: {text}")
+    if "features" in feeds:
+        batch, length = feeds["features"].shape[:2]
         return BackendError(
             f"{engine}: out of memory with {batch} videos of T = {length} at once: use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )
-    return BackendError(f"{engine}: {text}")
+    inputs = ", ".join(f"{name} {'x'.join(map(str, one.shape))}" for name, one in feeds.items())
+    return BackendError(
+        f"{engine}: out of memory with {inputs} at once: use a smaller batch [{text[:200]}]"
+    )

@@ -7,7 +7,7 @@ from typing import Literal, cast, get_args
 
 from co2net_runtime.errors import InputError
 
-DeviceKind = Literal["cpu", "cuda", "gpu", "npu"]
+DeviceKind = Literal["cpu", "cuda", "gpu"]
 
 # CUdevice_attribute in the CUDA driver API
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
@@ -15,21 +15,21 @@ CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 
 @dataclass(frozen=True)
 class Device:
-    """One processor. gpu and npu are OpenVINO's names for Intel's."""
+    """One processor. "gpu" is OpenVINO's name for an Intel GPU, "cuda" an NVIDIA GPU."""
 
     kind: DeviceKind
     index: int = 0
 
     @staticmethod
     def parse(text: str) -> "Device":
-        """Read "cpu", "cuda" (the first), "cuda:1", "gpu", "npu".
+        """Read "cpu", "cuda" (the first), "cuda:1", "gpu".
 
         Raises InputError for anything else.
         """
         kind, colon, index = text.partition(":")
         known = get_args(DeviceKind)
         if kind not in known or (colon and not (index.isdecimal() and kind != "cpu")):
-            raise InputError(f"device {text!r}: expected auto, cpu, cuda, cuda:N, gpu or npu")
+            raise InputError(f"device {text!r}: expected auto, cpu, cuda, cuda:N or gpu")
         return Device(cast(DeviceKind, kind), int(index or 0))
 
     def __str__(self) -> str:

@@ -1,85 +1,136 @@
 """Which engine on which processor; what was asked for runs, or it is an error."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, overload
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends import Backend
+from co2net_runtime.backends import AnyContract, Backend, GraphContract
 from co2net_runtime.backends.device import Device, gpus
+from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
-from co2net_runtime.backends.trt.profiles import TensorRtOptions, covering
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 
-BackendName = Literal[
-    "auto", "onnxruntime", "onnxruntime-tensorrt", "onnxruntime-openvino", "tensorrt"
-]
-BACKENDS: tuple[BackendName, ...] = (
-    "auto",
-    "onnxruntime",
-    "onnxruntime-tensorrt",
-    "onnxruntime-openvino",
-    "tensorrt",
-)
 ENGINE_SUFFIX = ".engine"
 
 # the first is what "auto" takes, except that onnxruntime takes a GPU where it can use one
 DEVICES = {
     "onnxruntime": ("cpu", "cuda"),
     "onnxruntime-tensorrt": ("cuda",),
-    "onnxruntime-openvino": ("cpu", "gpu", "npu"),
+    "openvino": ("cpu", "gpu"),
     "tensorrt": ("cuda",),
 }
 
 
+@overload
+def open_backend(
+    path: str | os.PathLike[str], options: EngineOptions = ...
+) -> Backend[Contract]: ...
+
+
+@overload
 def open_backend(
     path: str | os.PathLike[str],
+    options: EngineOptions = ...,
     *,
-    backend: BackendName = "auto",
-    device: str = "auto",
-    threads: int | None = None,
-    spinning: bool = False,
-    memory_arena: bool = True,
-    tf32: bool = False,
-    tensorrt: TensorRtOptions = TensorRtOptions(),
-) -> Backend:
-    """Open a model; `Localizer.load` says what the arguments mean."""
-    if backend not in BACKENDS:
-        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    read: Callable[[str | os.PathLike[str]], AnyContract],
+) -> Backend[AnyContract]: ...
+
+
+def open_backend(
+    path: str | os.PathLike[str],
+    options: EngineOptions = EngineOptions(),
+    *,
+    read: Callable[[str | os.PathLike[str]], Any] = read_contract,
+) -> Backend[Any]:
+    """Open a model file in the engine that the options ask for.
+
+    Args:
+        path: An ONNX file, or an engine of co2net-engine (.engine).
+        options: How to run it.
+        read: Reads the file's contract; the default is that of localization models. TensorRT's
+            profiles need that one.
+
+    Returns:
+        The opened model; its `contract` is what `read` returned.
+
+    Raises:
+        InputError: The file is missing or damaged, or an option is unknown.
+        ContractError: The file has no contract, or one of another kind.
+        MissingDependencyError: The engine is not installed.
+        BackendError: The engine refuses the model, or does not run on the device asked for.
+    """
+    if options.backend not in BACKENDS:
+        raise InputError(f"backend {options.backend!r}: expected one of {', '.join(BACKENDS)}")
     is_engine = Path(path).suffix == ENGINE_SUFFIX
-    if is_engine and backend not in ("auto", "tensorrt"):
-        raise InputError(f"{path}: a TensorRT engine does not run in the backend {backend}")
-    name = backend if backend != "auto" else "tensorrt" if is_engine else _installed()
-    where = choose_device(name, device)
-    if not is_engine:
-        require_precision(read_contract(path), path, name)
+    if is_engine and options.backend not in ("auto", "tensorrt"):
+        raise InputError(f"{path}: a TensorRT engine does not run in the backend {options.backend}")
+    if is_engine:
+        from co2net_runtime.backends.trt.backend import open_tensorrt
+
+        return open_tensorrt(path, choose_device("tensorrt", options.device), options)
+    contract = read(path)
+    name = options.backend if options.backend != "auto" else _fastest(contract, options.device)
+    device = choose_device(name, options.device)
+    if options.bf16 and device.kind not in ("cpu", "gpu"):
+        raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
+    require_precision(contract, path, name)
+    if "tensorrt" in name and not isinstance(contract, Contract):
+        raise BackendError(
+            f"{path}: {name} runs localization models only: use another backend for this file"
+        )
     if name == "tensorrt":
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
-        return open_tensorrt(path, where, tensorrt, tf32=tf32)
+        return open_tensorrt(path, device, options)
+    if name == "openvino":
+        from co2net_runtime.backends.ov import OpenVinoBackend
+
+        return OpenVinoBackend(path, contract, device, options)
     from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
-    provider = _provider(name, path, where, threads=threads, tf32=tf32, tensorrt=tensorrt)
-    return OnnxRuntimeBackend(
-        path, provider, threads=threads, spinning=spinning, memory_arena=memory_arena
-    )
+    provider = _provider(name, path, device, options)
+    return OnnxRuntimeBackend(path, contract, options, provider)
 
 
-def _installed() -> BackendName:
-    """Return the engine that is there: ONNX Runtime, which needs no building, before TensorRT."""
+def _fastest(contract: GraphContract, device: str) -> BackendName:
+    """Return the installed engine that "auto" stands for.
+
+    On a GPU: ONNX Runtime, which needs no building, before TensorRT. On a CPU: what
+    benchmarks/results/cpu-engines.md shows to be fastest for this kind of file.
+    """
     from co2net_runtime.backends.ort.backend import load_onnxruntime
+    from co2net_runtime.backends.ov import load_openvino
     from co2net_runtime.backends.trt.api import load_tensorrt
 
-    try:
-        load_onnxruntime()
-    except MissingDependencyError as missing:
+    loaders: dict[BackendName, Callable[[], Any]] = {
+        "onnxruntime": load_onnxruntime,
+        "openvino": load_openvino,
+        "tensorrt": load_tensorrt,
+    }
+    order: list[BackendName] = ["onnxruntime", "tensorrt", "openvino"]
+    wants_gpu = device.startswith("cuda") or (device == "auto" and bool(gpus()))
+    if device.startswith("gpu"):
+        order = ["openvino"]
+    elif not wants_gpu and _openvino_is_faster(contract):
+        order = ["openvino", "onnxruntime", "tensorrt"]
+    missing: list[MissingDependencyError] = []
+    for name in order:
         try:
-            load_tensorrt()
-        except MissingDependencyError:
-            raise missing from None
-        return "tensorrt"
-    return "onnxruntime"
+            loaders[name]()
+        except MissingDependencyError as error:
+            missing.append(error)
+        else:
+            return name
+    raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
+
+
+def _openvino_is_faster(contract: GraphContract) -> bool:
+    # ONNX Runtime's matrix products win with the graph that was rewritten for them, and OpenVINO
+    # does not run int8-trt
+    return contract.optimize != "cpu" and contract.precision != "int8-trt"
 
 
 def choose_device(name: BackendName, text: str) -> Device:
@@ -109,36 +160,30 @@ def _onnxruntime_has_cuda() -> bool:
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 
 
-def require_precision(contract: Contract, path: str | os.PathLike[str], name: BackendName) -> None:
+def require_precision(
+    contract: GraphContract, path: str | os.PathLike[str], name: BackendName
+) -> None:
     """Raise BackendError if the backend cannot run the file's precision."""
     if contract.precision == "int8-cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
             "export with --precision int8-trt"
         )
-    if contract.precision == "int8-trt" and name == "onnxruntime-openvino":
+    if contract.precision == "int8-trt" and name == "openvino":
         raise BackendError(
-            f"{path}: its int8 is made for TensorRT; OpenVINO 1.24 was seen to compute it wrongly "
-            "in small batches: export with --precision int8-cpu"
+            f"{path}: its int8 is made for TensorRT; OpenVINO was seen to compute it wrongly: "
+            "export with --precision int8-cpu"
         )
 
 
 def _provider(
-    name: BackendName,
-    path: str | os.PathLike[str],
-    device: Device,
-    *,
-    threads: int | None,
-    tf32: bool,
-    tensorrt: TensorRtOptions,
+    name: BackendName, path: str | os.PathLike[str], device: Device, options: EngineOptions
 ) -> ort_providers.Provider:
-    if name == "onnxruntime-openvino":
-        return ort_providers.openvino(device, threads=threads)
     if name == "onnxruntime-tensorrt":
         from co2net_runtime.backends.ort.trt_provider import provider_options
 
-        strings = provider_options(path, device, tensorrt)
-        return ort_providers.tensorrt(device, strings, covering(tensorrt.to_build), tf32=tf32)
+        strings = provider_options(path, device, options.tensorrt)
+        return ort_providers.tensorrt(device, options, strings)
     if device.kind == "cuda":
-        return ort_providers.cuda(device, tf32=tf32)
+        return ort_providers.cuda(device, options)
     return ort_providers.cpu()

@@ -1,17 +1,20 @@
-"""What all command lines share: one-line errors and exit codes, progress on stderr."""
+"""Shared by all command lines: one-line errors, exit codes, signals, progress on stderr."""
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from co2net_runtime.errors import Co2netError
+from co2net_runtime.errors import Co2netError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -21,11 +24,12 @@ Item = TypeVar("Item")
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 
 class _OneLineErrors(click.Command):
-    """Turns every foreseen error into one line on stderr and the exit code of the design."""
+    """Turns every foreseen error into one line on stderr and an exit code."""
 
     def main(
         self,
@@ -39,8 +43,9 @@ class _OneLineErrors(click.Command):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         name = prog_name or self.name or "co2net"
+        _open_standard_streams()
         try:
-            with _terminated_as_interrupted():
+            with _on_signals((signal.SIGTERM,), _interrupt):  # as Ctrl-C: children stop, files go
                 code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -53,13 +58,16 @@ class _OneLineErrors(click.Command):
         except (click.Abort, KeyboardInterrupt):
             click.echo(f"{name}: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except GateError as error:
+            _fail(name, str(error), EXIT_GATE_FAILED)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
-            # the reader of our stdout has gone (a pager, head): that is its good right
-            sys.stderr.close()
+            # stdout was closed early (e.g. by head): not an error
+            _discard_stdout()
             sys.exit(EXIT_SOME_FAILED)
         except OSError as error:
+            _discard_stdout()  # a full disk may be behind it: do not try again at the exit
             where = f"{error.filename}: " if error.filename else ""
             _fail(name, f"{where}{error.strerror or error}")
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
@@ -90,9 +98,8 @@ def progress(
 ) -> "ProgressBar[Item]":
     """Return a context manager whose value iterates `items` with a progress bar and ETA on stderr.
 
-    Its `update(steps)` advances the bar without iterating.
-
-    Nothing is drawn where stderr is no terminal.
+    Its `update(steps)` advances the bar without iterating. Nothing is drawn if stderr is not a
+    terminal.
     """
     hidden = quiet or not sys.stderr.isatty()
     return click.progressbar(
@@ -110,62 +117,87 @@ _HANDLER = _StderrHandler()
 
 
 def log_to_stderr(*, quiet: bool = False) -> None:
-    """Print what the library logs on stderr: warnings always, notes unless `quiet`."""
+    """Print the log of the library on stderr: warnings always, notes unless `quiet`."""
     logger = logging.getLogger("co2net_runtime")
     logger.setLevel(logging.INFO)
     _HANDLER.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(_HANDLER)  # adding it again changes nothing
 
 
-class Interruption:
-    """Whether the user wants the work to end after the current item."""
+def one_line(text: str) -> str:
+    """Return the text as one line: a name with a newline in it must not forge another message."""
+    flat = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
 
-    requested = False
+
+def report_error(name: str, text: str) -> None:
+    """Print an error of the command `name` on stderr, as one line."""
+    click.echo(f"{name}: error: {one_line(text)}", err=True)
 
 
 @contextmanager
-def finish_on_interrupt(item: str = "file") -> Iterator[Interruption]:
-    """Let the first Ctrl-C (or SIGTERM) ask for an orderly end; the second one ends at once.
+def finish_on_interrupt(item: str = "file") -> Iterator[threading.Event]:
+    """Let the first Ctrl-C or SIGTERM ask for an orderly end; the second one ends at once.
 
-    item: what is finished first, in words. Outside the main thread, where Python takes no
-    signals, this does nothing.
+    Args:
+        item: The thing that is finished first, in words.
+
+    Yields:
+        An event that the first signal sets. Outside the main thread, where Python takes no signals,
+        nothing sets it.
     """
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
+    requested = threading.Event()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if interruption.requested:
+        if requested.is_set():
             raise KeyboardInterrupt
-        interruption.requested = True
+        requested.set()
         note(f"finishing the current {item}; once more to stop at once")
 
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _on_signals((signal.SIGINT, signal.SIGTERM), handle):
+        yield requested
+
+
+@contextmanager
+def _on_signals(
+    numbers: tuple[int, ...], handle: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Let `handle` take these signals for a while; nothing changes outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield interruption
+        yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: children stop, unfinished files go."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
 
-    earlier = signal.signal(signal.SIGTERM, interrupt)
+def _open_standard_streams() -> None:
+    """Open closed standard streams on the null device: else a file of ours takes their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for the whole run
+
+
+def _discard_stdout() -> None:
+    """Let what stdout still holds go nowhere when Python flushes it at the exit."""
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(name: str, text: str) -> None:
-    click.echo(f"{name}: error: {' '.join(text.split())}", err=True)
-    sys.exit(EXIT_USAGE)
+def _fail(name: str, text: str, code: int = EXIT_USAGE) -> NoReturn:
+    report_error(name, text)
+    sys.exit(code)

@@ -1,4 +1,4 @@
-"""co2net-doctor: what keeps an engine from working here, and how to mend it."""
+"""co2net-doctor: what keeps an engine from working here, and how to fix it."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import load_arguments, run_options
+from co2net_runtime.cli.engine_options import engine_options, run_options
 from co2net_runtime.diagnostics.check import Check
 from co2net_runtime.diagnostics.checks import check_model, examine
 from co2net_runtime.diagnostics.probe import Machine
@@ -18,7 +18,7 @@ from co2net_runtime.diagnostics.selftest import Result, run
 from co2net_runtime.files.atomic import output_folder, write_text
 from co2net_runtime.version import VERSION
 
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 REPORT = "co2net-selftest"
 
 EPILOG = """
@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Look for what stands between you and a working engine; open and run MODEL, if given.
 
-    Each line is ok, warn or fail, with the command that mends it. The exit code is 1 if a line
+    Each line is ok, warn or fail, with the command that fixes it. The exit code is 1 if a line
     says fail, or a selftest failed.
     """
     if out is not None:
@@ -66,13 +66,13 @@ def main(
             raise click.UsageError("--out is for the result of --selftest")
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
-    options = load_arguments(engine)
-    checks = examine(Machine(), options["tensorrt"].cache)
+    options = engine_options(engine)
+    checks = examine(Machine(), options.tensorrt.cache)
     if not selftest:
         checks += [check_model(model, options) for model in models]
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options["tensorrt"].cache)
+        rows = run(models, cache=options.tensorrt.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {
@@ -143,7 +143,7 @@ def results_table(results: Sequence[Result]) -> str:
 def _print(checks: Sequence[Check]) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
-        status = click.style(f"{check.status:4}", fg=COLOURS[check.status])
+        status = click.style(f"{check.status:4}", fg=COLORS[check.status])
         click.echo(f"{status}  {check.name:{width}}  {check.found}")
         if check.fix:
             click.echo(f"{'':{width + 8}}fix: {check.fix}")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.selection import ENGINE_SUFFIX, choose_device, require_precision
 from co2net_runtime.backends.trt.backend import open_tensorrt
@@ -126,7 +127,7 @@ def build_ahead(
         else:
             path = out
             write_engine(path, *new_engine(model, options, target, tf32=tf32))
-    with open_tensorrt(path, device, TensorRtOptions()) as engine:
+    with open_tensorrt(path, device, EngineOptions()) as engine:
         batch, length = engine.profiles[0].batch[0], engine.profiles[0].length[0]
         features = np.zeros((batch, length, engine.contract.feature_dim), np.float32)
         lengths = np.full(batch, length, np.int64)

@@ -1,12 +1,13 @@
 """The options that choose and tune the engine, the same for every command that opens a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from co2net_runtime.backends.selection import BACKENDS
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS
 from co2net_runtime.backends.trt.profiles import DEFAULT_PROFILES, Profile, TensorRtOptions
 from co2net_runtime.errors import InputError
 
@@ -39,19 +40,26 @@ _RUN = (
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Engine. auto: ONNX Runtime, or TensorRT where only that is installed.",
+        help="Engine. auto: on a CPU the installed one that was measured fastest for such a file, "
+        "on a GPU ONNX Runtime; the results name it.",
     ),
     click.option(
         "--device",
         default="auto",
         show_default=True,
-        help="cpu, cuda:0, ...; for OpenVINO also gpu and npu. auto: the first GPU that the "
+        help="cpu, cuda:0, ...; for OpenVINO also gpu (Intel). auto: the first GPU that the "
         "engine is made for, else the CPU.",
     ),
     click.option(
         "--threads",
         type=click.IntRange(min=1),
         help="Threads of an operator on the CPU.  [default: all cores]",
+    ),
+    click.option(
+        "--bf16",
+        is_flag=True,
+        help="Let the CPU round multiplications to bfloat16: faster, less exact. OpenVINO on "
+        "processors with AVX512-BF16, AMX or Arm's BF16; ONNX Runtime on Arm.",
     ),
     click.option(
         "--no-memory-arena",
@@ -74,22 +82,27 @@ def build_options(function: Function) -> Function:
 
 
 def run_options(function: Function) -> Function:
-    """Add all options that choose and tune the engine; `load_arguments` reads them."""
+    """Add all options that choose and tune the engine; `engine_options` reads them."""
     return _add((*_RUN, *_BUILD), function)
 
 
-def load_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `Localizer.load` from the options' values."""
-    return {
-        "backend": given["backend"],
-        "device": given["device"],
-        "threads": given["threads"],
-        "memory_arena": given["memory_arena"],
-        "tf32": given["tf32"],
-        "tensorrt": tensorrt_options(
-            given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
-        ),
-    }
+def engine_options(given: Mapping[str, Any]) -> EngineOptions:
+    """Return the EngineOptions that the values of `run_options` stand for.
+
+    Raises InputError for a profile or a combination that cannot be.
+    """
+    tensorrt = tensorrt_options(
+        given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
+    )
+    return EngineOptions(
+        backend=given["backend"],
+        device=given["device"],
+        threads=given["threads"],
+        memory_arena=given["memory_arena"],
+        tf32=given["tf32"],
+        bf16=given["bf16"],
+        tensorrt=tensorrt,
+    )
 
 
 def tensorrt_options(profiles: tuple[str, ...], **others: Any) -> TensorRtOptions:

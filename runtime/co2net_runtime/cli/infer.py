@@ -1,4 +1,4 @@
-"""co2net-infer: features -> segments."""
+"""co2net-infer: features or videos -> segments."""
 
 import sys
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.output.choices import FORMATS, PICTURES
 
 EPILOG = """
@@ -17,6 +18,8 @@ Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
   results/           a folder with a file per video, in --format, JSON by default
+Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
+FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
 the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
 
@@ -28,7 +31,7 @@ Examples:
   co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
-  extract-features camera | co2net-infer model.onnx --live -
+  co2net-infer model.onnx clip.mp4 --rgb rgb.onnx --flow flow.onnx
 """
 
 
@@ -51,8 +54,21 @@ class _FilesOrStreams(console.Command):
 @click.option(
     "--flow",
     type=click.Path(path_type=Path),
-    help="Folder of the flow features, under the same file names, where FEATURES are RGB only.",
+    help="Folder of the flow features, under the same file names, where FEATURES are RGB only; "
+    "with --rgb the flow backbone.",
 )
+@click.option(
+    "--rgb",
+    type=click.Path(path_type=Path),
+    help="FEATURES are videos: the RGB backbone that makes features of them (co2net-backbone).",
+)
+@click.option(
+    "--save-features",
+    type=click.Path(path_type=Path),
+    help="Videos: folder that keeps their features, as co2net-extract writes them.",
+)
+@video_options
+@click.option("--key", metavar="NAME", help="The array to take from .npz files of several.")
 @click.option(
     "--out",
     "outs",
@@ -68,6 +84,7 @@ class _FilesOrStreams(console.Command):
     help="Format on stdout and in folders; see below.",
 )
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")
@@ -80,7 +97,7 @@ class _FilesOrStreams(console.Command):
     "--chunk",
     type=click.IntRange(min=1),
     metavar="SNIPPETS",
-    help="Longer videos run in chunks of so many snippets through MODEL.stream.onnx, with the "
+    help="Longer videos run in chunks of this many snippets through MODEL.chunk.onnx, with the "
     "same result at constant memory.  [default: 4096]",
 )
 @run_options
@@ -112,7 +129,8 @@ def main(**given: Any) -> None:
     """Localize actions in FEATURES with MODEL, an ONNX file of co2net-export.
 
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
-    - reads one .npy from stdin. MODEL may be an engine of co2net-engine.
+    - reads one .npy from stdin. With --rgb (and --flow) they are videos, and the backbones make
+    features of them. MODEL may be an engine of co2net-engine.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

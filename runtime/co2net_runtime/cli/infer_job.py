@@ -1,58 +1,54 @@
-"""Feature files through a Localizer into result files and pictures, to the end or to Ctrl-C."""
+"""Runs a Localizer over feature files into result files and pictures, to the end or to Ctrl-C."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.decoding.proposals import class_probabilities
 from co2net_runtime.detections import Detections
+from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.network.pipeline import Outcome, localize_files
+from co2net_runtime.network.network import Activations
+from co2net_runtime.network.pipeline import Outcome, run_files
 from co2net_runtime.output.formats import Records
+from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
-from co2net_runtime.output.timeline import Pictures
 from co2net_runtime.version import VERSION
 
-# people look at the segments from this share of the video's best score on
+# people are shown segments that score at least this share of the video's best
 OPERATING_POINT = 0.1
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the decoded list goes out.
+    """The part of each video's decoded list that is written and drawn."""
 
-    min_score, top_k: of each video; None for all. classes_only: probabilities of the classes for
-    the whole video, without segments.
-    """
-
-    min_score: float | None = None
-    top_k: int | None = None
-    classes_only: bool = False
+    min_score: float | None = None  # leave out lower scores; None: keep all
+    top_k: int | None = None  # the best of each video; None: all
+    classes_only: bool = False  # class probabilities of the whole video, without segments
 
     @property
     def shown_share(self) -> float:
         """The share of the best score from which people are shown segments; 0 if they chose."""
         return OPERATING_POINT if self.min_score is None and self.top_k is None else 0.0
 
-    def written(self, localizer: Localizer, outcome: Outcome) -> Records:
-        """Return what result files hold of one video."""
-        assert outcome.activations is not None
-        assert outcome.detections is not None
+    def written(self, contract: Contract, activations: Activations, found: Detections) -> Records:
+        """Return the records that result files hold of one video."""
         if not self.classes_only:
-            return outcome.detections.best(self.min_score, self.top_k).to_records()
-        contract = localizer.contract
-        found = outcome.activations
-        scores = class_probabilities(found.cas, found.attention, contract.decode).tolist()
+            return found.best(self.min_score, self.top_k).to_records()
+        cas, attention = activations.cas, activations.attention
+        scores = class_probabilities(cas, attention, contract.decode).tolist()
         ranked = sorted(zip(scores, contract.classes, strict=True), key=lambda one: -one[0])
         kept = [one for one in ranked if self.min_score is None or one[0] >= self.min_score]
         return [{"label": label, "score": score} for score, label in kept[: self.top_k]]
 
     def shown(self, found: Detections) -> Detections:
-        """Return what pictures show of one video."""
+        """Return the segments that pictures show of one video."""
         chosen = found.best(self.min_score, self.top_k)
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
 
@@ -60,24 +56,31 @@ class Choice:
 def describe(
     model: Path, model_sha256: str, localizer: Localizer, choice: Choice
 ) -> dict[str, Any]:
-    """Return what made the results: model, engine and options."""
-    contract = localizer.contract
+    """Return the origin of the results: model, engine and options."""
+    contract, engine = localizer.contract, localizer.network.options
+    run: dict[str, Any] = {"threads": engine.threads}
+    if contract.optimize == "cpu":
+        run["cpu_form"] = engine.cpu_form
     return {
         "model": model.name,
         "model_sha256": model_sha256,
         "checkpoint_sha256": contract.checkpoint_sha256,
         "precision": contract.precision,
         "engine": to_mapping(localizer.engine),
-        "options": {**to_mapping(contract.decode), **to_mapping(choice)},
+        "options": {**to_mapping(contract.decode), **to_mapping(choice), **run},
         "co2net": VERSION,
     }
 
 
 class Job:
-    """One run over many files, and what became of it.
+    """One run over many files, and its outcome.
 
-    done: videos localized. skipped: videos that an earlier run left results of. records: segments
-    or classes written. failures: a line for each file that failed.
+    Attributes:
+        done: Videos localized.
+        skipped: Videos with results of an earlier run.
+        records: Segments or classes written.
+        failures: A line for each file that failed.
+        interrupted: Whether files are left because of a signal.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class Job:
         choice: Choice,
         pictures: Pictures | None = None,
     ) -> None:
-        """Prepare; nothing is read yet."""
+        """Prepare; no file is read yet."""
         self.choice = choice
         self.done = self.skipped = self.records = 0
         self.failures: list[str] = []
@@ -104,24 +107,24 @@ class Job:
         skip_existing: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Localize the files that are not done; write all that was found, also if interrupted."""
+        """Localize the files that are not done yet; write the results, even if interrupted."""
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
-        outcomes = localize_files(self._localizer, files, size=batch)
+        outcomes = run_files(self._localizer.network, files, size=batch)
         with (
             console.finish_on_interrupt() as interruption,
             console.progress(outcomes, "localizing", length=len(files), quiet=quiet) as shown,
         ):
             for outcome in shown:
                 self._take(outcome)
-                if interruption.requested:
+                if interruption.is_set():
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
             outcomes.close()  # stops reading ahead
-            if self.done:
+            if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
 
@@ -129,14 +132,18 @@ class Job:
         if outcome.error is not None:
             self.failures.append(str(outcome.error))
             return
-        records = self.choice.written(self._localizer, outcome)
-        for sink in self._sinks:
-            sink.add(outcome.file.video, records)
+        assert outcome.activations is not None
+        found = self._localizer.detect(outcome.activations)
+        contract = self._localizer.contract
+        records = self.choice.written(contract, outcome.activations, found)
+        try:
+            for sink in self._sinks:
+                sink.add(outcome.file.video, records)
+        except InputError as error:
+            self.failures.append(str(error))
+            return
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:
-            assert outcome.activations is not None
-            assert outcome.detections is not None
-            shown = self.choice.shown(outcome.detections)
-            contract = self._localizer.contract
+            shown = self.choice.shown(found)
             self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)

@@ -1,6 +1,9 @@
-"""What co2net-infer does with its options: opens the model and the outputs, runs, reports."""
+"""The work of co2net-infer: opens the model and the outputs, runs, reports."""
 
+import dataclasses
 import functools
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,26 +11,35 @@ from typing import Any
 
 import click
 
+from co2net_runtime.artefact.backbone import FlowAlgorithm
+from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import load_arguments
+from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
-from co2net_runtime.features import FeatureFile, find_feature_files
+from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_folder
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import FormatName
-from co2net_runtime.output.formats import make_format
-from co2net_runtime.output.sinks import STDOUT, is_folder, name_formats, open_sink
-from co2net_runtime.output.timeline import Pictures
+from co2net_runtime.output.formats import json_lines, make_format
+from co2net_runtime.output.pictures import Pictures
+from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
+from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
+
+# suffixes of what training writes
+CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def infer(
     model: Path,
     features: tuple[str, ...],
     flow: Path | None,
+    key: str | None,
     outs: tuple[str, ...],
     form: FormatName | None,
     skip_existing: bool,
+    overwrite: bool,
     classes_only: bool,
     min_score: float | None,
     top_k: int | None,
@@ -37,37 +49,77 @@ def infer(
     plot_format: tuple[str, ...],
     ground_truth: Path | None,
     quiet: bool,
+    rgb: Path | None,
+    save_features: Path | None,
+    flow_algorithm: FlowAlgorithm | None,
+    accept_mismatch: bool,
     **engine: Any,
 ) -> None:
-    """Localize the actions in feature files; the arguments are the options of co2net-infer.
+    """Localize the actions in feature files or videos; the arguments are co2net-infer's options.
 
     Raises click.UsageError for options that do not go together, and what `Localizer.load`,
     `find_feature_files` and `open_sink` raise. Ends the click command with the exit code.
     """
+    if skip_existing and overwrite:
+        raise click.UsageError("--skip-existing and --overwrite exclude each other")
+    _check_arguments(model, features)
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names = name_formats(outs, form)
     choice = Choice(min_score, top_k, classes_only)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
-    files = find_feature_files(features, flow)
+    videos = None
+    if rgb is not None:
+        from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
+
+        videos = VideoOptions(
+            rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
+        )
+        found = video_arguments(features)
+    else:
+        if save_features is not None or flow_algorithm is not None or accept_mismatch:
+            raise click.UsageError(
+                "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
+            )
+        _refuse_videos(features)
+        found = find_feature_files(features, flow, key=key)
+    files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+    replace = overwrite or skip_existing
+    for out, name in zip(outs, names, strict=True):
+        check_out(out, name, [file.video for file in files], replace=replace)
     if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
         _require_one(files)
     with ExitStack() as stack:
         pictures = None
         if plot is not None:
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
+            if not replace:
+                pictures.refuse_existing(file.video for file in files)
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
-        localizer = stack.enter_context(
-            Localizer.load(model, **load_arguments(engine), chunk=chunk)
-        )
+        options = engine_options(engine)
+        # all files, also those that --skip-existing leaves out: a resumed run rounds as the first
+        cpu_form = choose_cpu_form(file.length() for file in files)
+        options = dataclasses.replace(options, cpu_form=cpu_form)
+        localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
-        made_by = functools.cache(lambda: describe(model, model_sha256(), localizer, choice))
+        made_with: dict[str, Any] = {}
+        if videos is not None:
+            from co2net_runtime.cli.infer_video import extracted
+
+            files, extraction = stack.enter_context(
+                extracted(files, localizer, model, videos, options, quiet=quiet)
+            )
+            made_with["extraction"] = extraction.to_mapping()
+        made_by = functools.cache(
+            lambda: {**describe(model, model_sha256(), localizer, choice), **made_with}
+        )
         sinks = []
+        lines = json_lines(made_by)
         for out, name in zip(outs, names, strict=True):
-            written = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
-            sinks.append(open_sink(out, name, written, resume=skip_existing))
+            text = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
+            sinks.append(open_sink(out, name, text, lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
         job = Job(localizer, sinks, choice, pictures)
         job.run(files, batch, skip_existing=skip_existing, quiet=quiet)
@@ -88,13 +140,53 @@ def _check_outs(
         raise click.UsageError("--out names the same place twice")
     if skip_existing:
         if "-" in features:
-            raise click.UsageError("--skip-existing has nothing to go on with where stdin is read")
+            raise click.UsageError("--skip-existing has nothing to continue when stdin is read")
         for out, name in zip(outs, names, strict=True):
             if out == STDOUT or (name == "srt" and not is_folder(out)):
                 raise click.UsageError(
-                    "--skip-existing needs results that can be gone on with: give --out FILE.json, "
+                    "--skip-existing needs results that can be continued: give --out FILE.json, "
                     "FILE.jsonl, FILE.csv or a folder"
                 )
+
+
+def _check_arguments(model: Path, features: Sequence[str]) -> None:
+    """Name the mistakes that would else be read as a damaged file.
+
+    Raises InputError.
+    """
+    if model.suffix in (".npy", ".npz") or (
+        model.is_dir() and any(Path(text).suffix == ".onnx" for text in features)
+    ):
+        raise InputError(f"{model}: not a model: the model comes first, then FEATURES")
+    if model.is_file() and (model.suffix in CHECKPOINTS or _is_checkpoint(model)):
+        raise InputError(
+            f"{model}: a checkpoint: export it first: co2net-export {model} model.onnx"
+        )
+    for text in features:
+        if "://" in text:
+            raise InputError(f"{text}: an address, expected feature files")
+        if text == "-" and sys.stdin is None:
+            raise InputError("-: stdin is closed")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether a file is a zip archive or a pickle, as torch.save writes."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
+
+
+def _printable(video: str) -> str:
+    """Return the name with bytes that are not UTF-8 as \\xNN, so that every format can hold it."""
+    return os.fsencode(video).decode("utf-8", "backslashreplace")
+
+
+def _refuse_videos(features: Sequence[str]) -> None:
+    for text in features:
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(
+                f"{text}: a video: give the backbones that make features of it: "
+                "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
+            )
 
 
 def _require_one(files: Sequence[FeatureFile]) -> None:
@@ -108,9 +200,9 @@ def _require_one(files: Sequence[FeatureFile]) -> None:
 def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
     """Say what was done, and end with the exit code that fits."""
     for failure in job.failures:
-        console.note(f"co2net-infer: error: {failure}")
+        console.report_error("co2net-infer", failure)
     if not job.done and not job.skipped and not job.interrupted:
-        raise InputError(f"none of the {count} feature files could be used")
+        raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = "1 video" if job.done == 1 else f"{job.done} videos"
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]

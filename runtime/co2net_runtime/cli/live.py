@@ -1,32 +1,34 @@
 """co2net-infer --live: streams of features -> JSON lines of events while they happen."""
 
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import get_args
 
 import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.lock import lock
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
 from co2net_runtime.live.pool import LiveOptions, LivePool
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
 from co2net_runtime.live.sources import open_source
+from co2net_runtime.live.state_file import StateFile
 from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
 
 EPILOG = """
 \b
 Sources, each SOURCE or NAME=SOURCE:
-  -                   stdin: raw little-endian float32 snippets, or .npy blocks one after another
+  -                   stdin: .npy blocks one after another, as np.save(sys.stdout.buffer, rows)
+                      writes them, or raw little-endian float32 snippets
   features.npy        a .npy file (T, D) that grows
   folder/             a folder in which .npy files (n, D) appear, in the order of their names
   unix:PATH           a Unix socket that a producer connects to; bytes as on stdin
   tcp:127.0.0.1:PORT  the same on loopback
+Prefer .npy blocks: they say their shape. Raw snippets of another width than the model's are cut in
+the wrong places, and what comes out looks plausible and is wrong.
 Every line of stdout is one event. A segment comes once, when nothing can change it any more, and
 is never taken back; "rank" 0 is the best of its component and class. With --state, a restarted
 process goes on where the last one was saved: files and folders are read on from there; events
@@ -55,7 +57,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     type=click.Choice(CONTEXTS),
     default=LiveOptions.context,
     show_default=True,
-    help="What stands in for the mean of the whole video: the mean so far, an exponential mean, or "
+    help="Replaces the mean of the whole video: the mean so far, an exponential mean, or "
     "the mean of the training videos (co2net-export --live --calibration DATA).",
 )
 @click.option(
@@ -73,7 +75,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--longest", "longest_s", type=_SECONDS, default=LiveOptions.longest_s, show_default=True,
-    help="Seconds; what is longer is cut.",
+    help="Seconds; longer components are cut.",
 )  # fmt: skip
 @click.option(
     "--warmup", "warmup_s", type=click.FloatRange(min=0), default=LiveOptions.warmup_s,
@@ -81,7 +83,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--provisional", "provisional_s", type=_SECONDS,
-    help='Also report every so many seconds what is going on ("kind": "ongoing").',
+    help='Seconds between reports of actions that have not ended ("kind": "ongoing").',
 )  # fmt: skip
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--best", is_flag=True, help="Of each component and class the best segment only.")
@@ -101,15 +103,15 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--stall", "stall_s", type=_SECONDS, default=10.0, show_default=True,
-    help="Report a producer that is silent for so many seconds.",
+    help="Seconds of silence after which a producer is reported.",
 )  # fmt: skip
 @click.option(
-    "--end-after", "end_after_s", type=_SECONDS, help="End a stream after so much silence."
+    "--end-after", "end_after_s", type=_SECONDS, help="Seconds of silence that end a stream."
 )
 @click.option(
     "--on-bad", type=click.Choice(get_args(OnBad)), default="skip", show_default=True,
-    help="Snippets with NaN or of another width: leave them out (the previous snippet stands in, "
-    "so that times stay right), or end the stream.",
+    help="Snippets with NaN, absurd values or of another width: let the previous snippet replace "
+    "them, so that times stay right, or end the stream.",
 )  # fmt: skip
 @click.option(
     "--state", type=click.Path(path_type=Path), help="File to save the streams in and go on from."
@@ -154,8 +156,14 @@ def live(
     options = LiveOptions(
         context, half_life_s, prior_s, class_window_s, longest_s, warmup_s, provisional_s
     )
-    pool = LivePool.load(model, options, threads=threads)
-    try:
+    if sys.stdout is None:
+        raise InputError("stdout is closed, where the events go")
+    with ExitStack() as stack:
+        state_file = None
+        if state is not None:
+            state_file = StateFile(state, state_every_s, _note)
+            stack.enter_context(lock(state))
+        pool = stack.enter_context(LivePool.load(model, options, threads=threads))
         arrived = threading.Event()
         feature_dim = pool.contract.feature_dim
         queues = {
@@ -164,24 +172,23 @@ def live(
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
         console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
-        snippet_s = float(pool.contract.timing.to_seconds(1))
+        snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
         job = LiveJob(
             pool,
             queues,
-            JobOptions(tick_s, stall_s, end_after_s, on_bad, state, state_every_s, min_score, best),
+            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best),
+            state=state_file,
             write=_write,
-            note=lambda text: console.note(f"co2net-infer: {text}"),
+            note=_note,
             arrived=arrived,
         )
-        with _interruptible() as interrupted:
+        with console.finish_on_interrupt("snippets") as interrupted:
             job.run(interrupted)
-    finally:
-        pool.close()
     if interrupted.is_set():
         click.get_current_context().exit(console.EXIT_INTERRUPTED)
-    if job.failed:
+    if job.failed or (state_file is not None and state_file.failing):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)
 
 
@@ -190,22 +197,8 @@ def _write(line: str) -> None:
     sys.stdout.flush()
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; the second one ends at once."""
-    interrupted = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+def _note(text: str) -> None:
+    console.note(f"co2net-infer: {console.one_line(text)}")
 
 
 def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:

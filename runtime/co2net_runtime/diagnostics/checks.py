@@ -1,12 +1,13 @@
 """What stands between the user and a working engine, and the command that mends it."""
 
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.diagnostics.check import GIB, Check
 from co2net_runtime.diagnostics.gpu_checks import (
     check_cuda_libraries,
@@ -20,7 +21,7 @@ from co2net_runtime.diagnostics.probe import Machine
 from co2net_runtime.diagnostics.selftest import synthetic_features
 from co2net_runtime.errors import Co2netError
 from co2net_runtime.files.cache import cache_folder, unusable
-from co2net_runtime.localizer import Localizer
+from co2net_runtime.network.network import Network
 
 LOW_BYTES = 1 * GIB
 
@@ -35,13 +36,14 @@ ONNXRUNTIMES = (
 )
 
 
-def examine(machine: Machine, cache: Path | None = None) -> list[Check]:
+def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> list[Check]:
     """Return what was found, in the order in which to mend it."""
     parts: tuple[Callable[[Machine], list[Check]], ...] = (
         check_python,
         check_jetson,
         check_cpu,
         check_onnxruntime,
+        check_openvino,
         check_driver,
         check_cuda_libraries,
         check_kernels,
@@ -69,6 +71,8 @@ def check_cpu(machine: Machine) -> list[Check]:
     words = set(flags.split())
     int8 = sorted(words & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
     said = f"int8 by {', '.join(int8)}" if int8 else "no int8 instructions: int8 gains less"
+    bf16 = sorted(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    said += f"; bfloat16 (--bf16) by {', '.join(bf16)}" if bf16 else "; no bfloat16"
     return [Check("cpu", "ok", f"{machine.cpus()} cores, {said}")]
 
 
@@ -111,18 +115,32 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
     return [Check("onnxruntime", "ok", f"{name} {packages[name]}: {', '.join(useful)}")]
 
 
-def check_model(model: Path, options: Mapping[str, Any]) -> Check:
-    """Open the model as co2net-infer would, and run it once. options: of `Localizer.load`."""
+def check_openvino(machine: Machine) -> list[Check]:
+    """Look for openvino, where it is installed."""
+    version = machine.packages().get("openvino")
+    if version is None:
+        return []
+    try:
+        module = machine.module("openvino")
+        devices = ", ".join(module.Core().available_devices)
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+        repair = f"pip install --force-reinstall --no-deps openvino=={version}"
+        return [Check("openvino", "fail", f"openvino does not import: {error}", repair)]
+    return [Check("openvino", "ok", f"openvino {version}: {devices}")]
+
+
+def check_model(model: Path, options: EngineOptions) -> Check:
+    """Open the model as co2net-infer would, and run it once."""
     name = f"model {model.name}"
     try:
         start = time.perf_counter()
-        with Localizer.load(model, **options) as localizer:
-            contract = localizer.contract
-            localizer.activations(synthetic_features(64, contract.feature_dim))
+        with Network.open(model, options) as network:
+            contract = network.contract
+            network.run([synthetic_features(64, contract.feature_dim)])
             elapsed = time.perf_counter() - start
             return Check(
                 name, "ok", f"{contract.precision}, {len(contract.classes)} classes, features of "
-                f"{contract.feature_dim}; first result after {elapsed:.2f} s in {localizer.engine}",
+                f"{contract.feature_dim}; first result after {elapsed:.2f} s in {network.engine}",
             )  # fmt: skip
     except Co2netError as error:
         return Check(name, "fail", str(error))

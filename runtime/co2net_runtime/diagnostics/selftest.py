@@ -1,5 +1,6 @@
 """Every engine, precision and profile that this machine can run, against the CPU's results."""
 
+import os
 import statistics
 import time
 import traceback
@@ -11,15 +12,18 @@ from typing import Any, Literal
 import numpy as np
 
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
+from co2net_runtime.backends.options import BackendName
 from co2net_runtime.backends.ort.backend import load_onnxruntime
-from co2net_runtime.backends.ort.providers import CPU, CUDA, OPENVINO, TENSORRT
-from co2net_runtime.backends.selection import BackendName, require_precision
+from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
+from co2net_runtime.backends.ov import load_openvino
+from co2net_runtime.backends.selection import require_precision
 from co2net_runtime.backends.trt.api import load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError, Co2netError, MissingDependencyError
 from co2net_runtime.features import Features
-from co2net_runtime.localizer import Activations, Localizer
+from co2net_runtime.network.network import Activations, Network
 
 FOLDER = Path(__file__).parent / "selftest_models"
 
@@ -47,7 +51,7 @@ TOLERANCES = {
 }
 
 
-PROVIDERS = {"onnxruntime-openvino": OPENVINO, "onnxruntime-tensorrt": TENSORRT}
+PROVIDERS = {"onnxruntime-tensorrt": TENSORRT}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Setup:
         try:
             if self.backend == "tensorrt":
                 load_tensorrt()
+            elif self.backend == "openvino":
+                load_openvino()
             else:
                 on_cpu = self.device == "cpu"
                 provider = PROVIDERS.get(self.backend, CPU if on_cpu else CUDA)
@@ -109,7 +115,7 @@ def setups() -> list[Setup]:
     devices = [f"cuda:{gpu.index}" for gpu in gpus()] or ["cuda:0"]
     return [
         Setup("onnxruntime", "cpu"),
-        Setup("onnxruntime-openvino", "cpu"),
+        Setup("openvino", "cpu"),
         *(Setup("onnxruntime", device) for device in devices),
         *(Setup("onnxruntime-tensorrt", device) for device in devices),
         *(Setup("tensorrt", device) for device in devices),
@@ -126,7 +132,9 @@ def synthetic_features(length: int, channels: int) -> Features:
     return np.abs(values).astype(np.float32)
 
 
-def run(models: Sequence[Path] = (), *, cache: Path | None = None) -> Iterator[Result]:
+def run(
+    models: Sequence[Path] = (), *, cache: str | os.PathLike[str] | None = None
+) -> Iterator[Result]:
     """Yield the result of each model in each setup; without models, of those that come along.
 
     A model's own results on the CPU are what its other setups are compared with; those of the
@@ -161,27 +169,28 @@ def run(models: Sequence[Path] = (), *, cache: Path | None = None) -> Iterator[R
 
 
 def _measure(
-    model: Path, setup: Setup, videos: list[Features], cache: Path | None
+    model: Path, setup: Setup, videos: list[Features], cache: str | os.PathLike[str] | None
 ) -> tuple[dict[str, Any], list[Activations]]:
     """Return figures, and what the network says of the videos alone, then of all in batches."""
     start = time.perf_counter()
-    with Localizer.load(
-        model,
+    options = EngineOptions(
         backend=setup.backend,
         device=setup.device,
         tensorrt=TensorRtOptions(cuda_graphs=setup.cuda_graphs, cache=cache),
-    ) as localizer:
-        found = [localizer.activations(videos[0])]
+    )
+    with Network.open(model, options) as network:
+        found = network.run(videos[:1])
         load_s = time.perf_counter() - start
-        found += [localizer.activations(video) for video in videos[1:]]
-        found += localizer.activations_of(videos, size=4)
+        for video in videos[1:]:
+            found += network.run([video])
+        found += network.run(videos, size=4)
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
-            localizer.activations(videos[LENGTHS.index(TIMED_LENGTH)])
+            network.run([videos[LENGTHS.index(TIMED_LENGTH)]])
             times.append(time.perf_counter() - start)
         figures = {
-            "engine": str(localizer.engine),
+            "engine": str(network.engine),
             "load_s": round(load_s, 3),
             "median_ms": round(1000 * statistics.median(times), 3),
         }

@@ -1,6 +1,9 @@
 """Files on disk.
 
 atomic   text and arrays written under a temporary name, then renamed
+lock     one process at a time writes to a folder or file
+npy      arrays in .npy and .npz files
+text     text and JSON
 records  dataclasses to JSON and back, strictly
 cache    the cache folder
 """

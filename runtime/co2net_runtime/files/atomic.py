@@ -1,36 +1,111 @@
-"""Files appear whole or not at all: write to a temporary name in the same folder, then rename."""
+"""Files appear whole or not at all: written under a temporary name beside them, then renamed."""
 
+import contextlib
+import errno
 import hashlib
 import os
+import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.lock import try_lock
+
+# .NAME.XXXXXXXX
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-z_]{8}")
+
+# a file's name may have 255 bytes
+_NAME_BYTES = 240
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+    """Yield a temporary path beside `path`; on success it is renamed to it, else removed.
 
-    Raises InputError if the folder cannot be written.
+    File and folder are synchronized to the disk, so that the file is whole after a power cut too.
+
+    Args:
+        path: The file to write. Its folder must exist; a file there is replaced.
+
+    Raises:
+        InputError: The folder cannot be written, or the disk is full.
+
+    Example:
+        with atomic_path("m.onnx") as temporary:
+            onnx.save(model, temporary)
     """
     target = Path(path)
+    name = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
+    temporary = target.parent / f".{name}.{secrets.token_hex(4)}"
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
         raise InputError(f"{target}: cannot write here: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
+        # locked: not a leftover for sweep_temporaries
+        try_lock(handle)
         yield temporary
-        # mkstemp makes files private; a result is as readable as any other new file
-        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        if os.name == "nt":  # where an open file cannot be renamed
+            os.close(handle)
+            handle = -1
         temporary.replace(target)
-    except BaseException:
+        _sync(target.parent)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise InputError(f"{target}: cannot write: {error.strerror}") from error
         raise
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def sweep_temporaries(folder: str | os.PathLike[str], name: str | None = None) -> None:
+    """Remove the temporaries that killed processes left in a folder; those in use stay.
+
+    Args:
+        folder: The folder; one that is missing is fine.
+        name: Only the temporaries of the file of this name; None: of all files, for a folder that
+            holds nothing but files of ours.
+    """
+    with contextlib.suppress(OSError):
+        for file in list(Path(folder).iterdir()):
+            match = _TEMPORARY.fullmatch(file.name)
+            if match and name in (None, match[1]) and file.is_file():
+                with contextlib.suppress(OSError):
+                    _remove_unused(file)
+
+
+def output_file(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Check, before long work, that a file can be written: the rule of all commands.
+
+    Its folder is created, and leftovers of killed processes are swept.
+
+    Args:
+        path: The file to write.
+        overwrite: Whether a file that is there may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: It exists and `overwrite` is not given, it is a folder, or its folder cannot be
+            written.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise InputError(f"{file}: a folder, expected the name of a file to write")
+    if file.exists() and not overwrite:
+        raise InputError(f"{file}: exists already: choose another name or pass --overwrite")
+    output_folder(file.parent)
+    sweep_temporaries(file.parent, file.name)
+    return file
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -76,7 +151,25 @@ def begin_sha256(path: str | os.PathLike[str]) -> Callable[[], str]:
     return digest.result
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk before going on."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # not every file system can
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _remove_unused(file: Path) -> None:
+    handle = os.open(file, os.O_RDWR)
+    try:
+        try_lock(handle)
+        file.unlink()
+    finally:
+        os.close(handle)

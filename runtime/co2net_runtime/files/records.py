@@ -1,10 +1,11 @@
 """Frozen dataclasses <-> plain mappings: unknown and missing keys are errors."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from co2net_runtime.errors import InputError
@@ -46,6 +47,29 @@ def from_mapping(cls: type[Record], mapping: Any, where: str) -> Record:
         return cls(**values)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def take_schema_version(
+    mapping: dict[str, Any], where: str, readable: Collection[int], remedy: str
+) -> int:
+    """Remove the key "schema_version" from a file's mapping and return its value.
+
+    Args:
+        mapping: The file's content.
+        where: Name of the file, for error texts.
+        readable: The versions that this program reads.
+        remedy: Advice for a file of another version, to follow a colon.
+
+    Raises:
+        InputError: There is no version, or another one.
+    """
+    version = mapping.pop("schema_version", None)
+    if isinstance(version, bool) or version not in readable:
+        raise InputError(
+            f"{where}: schema version {version}, this program reads "
+            f"{' and '.join(map(str, readable))}: {remedy}"
+        )
+    return int(version)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -102,10 +126,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number:
-        return float(value)
-    if hint is int and is_number and value == int(value):
-        return int(value)
+    # an integer beyond a float's range, and infinity and NaN as an integer
+    with contextlib.suppress(OverflowError, ValueError):
+        if hint is float and is_number:
+            return float(value)
+        if hint is int and is_number and value == int(value):
+            return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
     raise InputError(f"{where}: expected {hint.__name__}, found {value!r}")

@@ -108,18 +108,30 @@ class Components:
         }
 
     def restore(self, state: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Go on from what `state` returned. Raises ValueError if it is of other classes."""
-        first, self.seen, start = (int(value) for value in state["counters"])
-        self._buffer.reset(first, state["rows"].astype(np.float32))
-        self.open_start = None if start < 0 else start
-        self._closed = [Component(int(s), int(e), bool(cut)) for s, e, cut in state["closed"]]
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: It is of other classes, or not what this program wrote.
+        """
+        first, seen, start = (int(value) for value in state["counters"])
+        rows: Rows = state["rows"]  # type: ignore[assignment]  # whose dtype the caller has checked
+        closed = [Component(int(s), int(e), bool(cut)) for s, e, cut in state["closed"]]
+        spans = [(one.start, one.end) for one in closed] + [(start, seen)] * (start >= 0)
+        if first < 0 or first + len(rows) != seen or not np.isfinite(rows).all():
+            raise ValueError("rows that do not fit their counters")
+        if any(not first <= begin < end <= seen for begin, end in spans):
+            raise ValueError("components outside the rows")
         self._highest = float(state["highest"])
+        if not self._highest <= 1:
+            raise ValueError("attention above 1")
+        self._buffer.reset(first, rows)
+        self.seen, self.open_start, self._closed = seen, None if start < 0 else start, closed
 
     def _known(self, start: int, end: int | None = None) -> Rows:
         """Return the rows of the snippets [start, end), or from start to the last one taken.
 
-        What has arrived and is not taken yet is left out: results do not depend on the blocks that
-        the snippets come in.
+        Rows that have arrived but are not taken yet are left out, so that results do not depend on
+        block sizes.
         """
         first = self._buffer.first
         end = self.seen if end is None else min(end, self.seen)
@@ -207,7 +219,7 @@ class Components:
         return activation_probabilities(self._known(begin)[:, :-1], self._options)
 
     def _forget(self) -> None:
-        """Drop what no later result looks at."""
+        """Drop the rows that no later result depends on."""
         if self._longest is None:
             return
         starts = [one.start for one in self._closed]

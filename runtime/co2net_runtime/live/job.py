@@ -1,51 +1,43 @@
 """Sources -> a LivePool -> JSON lines, tick by tick, to the end of all streams or to a signal."""
 
 import json
-import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.live.arrivals import Array
 from co2net_runtime.live.pool import Event, LivePool
-from co2net_runtime.live.snippet_queue import StreamQueue
+from co2net_runtime.live.snippet_queue import QueueBatch, StreamQueue
+from co2net_runtime.live.state_file import StateFile
 
 OnBad = Literal["skip", "end"]
 
-# how often a stalled producer and a signal are looked for
+# seconds between looks for a silent producer and for a signal
 _WAIT_S = 0.2
+# snippets of one stream in a tick
+_TICK_SNIPPETS = 64
+# beyond it a feature is no network's output but a misread stream: I3D's lie below 100
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """How streams are read and written.
+    """How streams are read and written. Times are seconds."""
 
-    tick_s: what arrives within so much time shares a batch. stall_s: a producer silent for longer
-    is reported. end_after_s: and its stream ends after so much; None for never. on_bad: "skip"
-    puts the previous snippet in the place of a damaged one, "end" ends the stream. state: file that
-    the streams are saved in every state_every_s, and go on from. min_score: leave out what scores
-    lower. best: of each component and class the best segment only.
-    """
-
-    tick_s: float = 0.0
-    stall_s: float = 10.0
-    end_after_s: float | None = None
-    on_bad: OnBad = "skip"
-    state: Path | None = None
-    state_every_s: float = 5.0
-    min_score: float | None = None
-    best: bool = False
+    tick_s: float = 0.0  # what arrives within it shares a batch
+    stall_s: float = 10.0  # a producer silent for longer is reported
+    end_after_s: float | None = None  # a stream silent for longer ends; None: never
+    on_bad: OnBad = "skip"  # the previous snippet replaces a bad one, or the stream ends
+    min_score: float | None = None  # leave out what scores lower
+    best: bool = False  # of each component and class the best segment only
 
 
 class LiveJob:
-    """One run. failed: names of the streams that ended by an error."""
+    """One run over many streams. failed: names of the streams that ended by an error."""
 
     def __init__(
         self,
@@ -53,6 +45,7 @@ class LiveJob:
         queues: Mapping[str, StreamQueue],
         options: JobOptions,
         *,
+        state: StateFile | None = None,
         write: Callable[[str], None],
         note: Callable[[str], None],
         arrived: threading.Event,
@@ -60,16 +53,20 @@ class LiveJob:
         """Prepare. write takes each JSON line, note each message; arrived: set by the queues."""
         self.failed: set[str] = set()
         self._pool, self._queues, self._options = pool, dict(queues), options
-        self._write, self._note, self._arrived = write, note, arrived
-        self._previous: dict[str, npt.NDArray[Any]] = {}
+        self._state, self._write, self._note = state, write, note
+        self._arrived = arrived
+        self._previous: dict[str, Array] = {}
         self._stalled: set[str] = set()
-        self._saved_at = time.monotonic()
 
     def run(self, interrupted: threading.Event) -> None:
         """Localize until all streams have ended or `interrupted` is set.
 
-        An interrupted run saves its state, and the next goes on; without a state file, what is open
-        is written as if the streams had ended.
+        An interrupted run saves its state, and the next one goes on. Without a state file, or if it
+        cannot be written, open segments are written as if the streams had ended.
+
+        Raises:
+            InputError: The state file is damaged or belongs to another model or other options.
+            BackendError: The engine failed; open segments are written before.
         """
         self._restore()
         for name, queue in self._queues.items():
@@ -81,99 +78,136 @@ class LiveJob:
                         interrupted.wait(self._options.tick_s)
                     self._arrived.clear()
                     self._tick()
-                self._look_for_stalls()
+                self._look_for_silence()
+        except Co2netError:
+            self._finish()
+            raise
         finally:
             for queue in self._queues.values():
                 queue.stop()
-        if self._options.state is not None:
-            self._save(force=True)
-        else:
-            for name in list(self._queues):
-                self._emit(self._pool.flush(name))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Save the streams that have not ended, or write what is open in them."""
+        if self._state is not None:
+            self._state.save(self._pool.state, force=True)
+        if self._state is None or self._state.failing:
+            for name in self._queues:
+                try:
+                    self._emit(self._pool.flush(name))
+                except Co2netError as error:
+                    self.failed.add(name)
+                    self._note(f"{name}: {error}")
 
     def _tick(self) -> None:
-        blocks: dict[str, npt.NDArray[Any]] = {}
-        ended = []
+        blocks: dict[str, Array] = {}
+        ended: list[str] = []
         for name, queue in self._queues.items():
-            taken = queue.take(64)
-            if taken.lost:
-                self._note(f"{name}: {taken.lost} snippets dropped: the producer is faster")
-                self._emit(self._pool.skip(name, taken.lost))
-            rows: list[npt.NDArray[Any]] = []
-            failed = False
-            for arrival in taken.arrivals:
-                if arrival.trouble:
-                    self._note(f"{name}: {arrival.trouble}")
-                failed = failed or arrival.failed
-                if arrival.gap:
-                    self._push({name: rows})
-                    rows = []
-                    self._emit(self._pool.skip(name, 0))
-                if arrival.rows is not None and not failed:
-                    good, failed = self._checked(name, np.atleast_2d(arrival.rows))
-                    rows += good
+            batch = queue.take(_TICK_SNIPPETS)
+            rows, failed = self._collect(name, batch)
             if rows:
                 blocks[name] = np.concatenate(rows)
-            if taken.arrivals:
+            if batch.arrivals:
                 self._stalled.discard(name)
             if failed:
                 self.failed.add(name)
-            if failed or taken.ended:
+            if failed or batch.ended:
                 ended.append(name)
             elif queue.has_news:
                 self._arrived.set()
-        if blocks:
-            self._emit(self._pool.push(blocks))
+        ended += [name for name in self._push(blocks) if name not in ended]
         for name in ended:
             self._end(name)
-        self._save(force=bool(ended))
+        if self._state is not None:
+            self._state.save(self._pool.state, force=bool(ended))
 
-    def _push(self, blocks: dict[str, list[npt.NDArray[Any]]]) -> None:
-        for name, rows in blocks.items():
-            if rows:
-                self._emit(self._pool.push({name: np.concatenate(rows)}))
+    def _collect(self, name: str, batch: QueueBatch) -> tuple[list[Array], bool]:
+        """Return the snippets to push of one stream, and whether it failed."""
+        rows: list[Array] = []
+        if batch.lost:
+            self._note(f"{name}: {batch.lost} snippets dropped: the producer is faster")
+            self._emit(self._pool.skip(name, batch.lost))
+        for arrival in batch.arrivals:
+            failed = arrival.failed or (arrival.missing > 0 and self._options.on_bad == "end")
+            if arrival.trouble:
+                where = f" (snippet {self._at(name, rows)})" if arrival.missing else ""
+                follows = self._follows(arrival.missing, known=name in self._previous)
+                self._note(f"{name}: {arrival.trouble}{where}{follows}")
+            if failed:
+                return rows, True
+            if arrival.gap:
+                rows = self._skip(name, rows, 0)
+            if arrival.missing:
+                rows = self._replace(name, rows, arrival.missing)
+            if arrival.rows is not None:
+                rows, failed = self._check(name, rows, np.atleast_2d(arrival.rows))
+                if failed:
+                    return rows, True
+        return rows, False
 
-    def _checked(self, name: str, rows: npt.NDArray[Any]) -> tuple[list[npt.NDArray[Any]], bool]:
-        """Return the snippets with the damaged ones replaced, and whether the stream must end."""
-        width = self._pool.contract.feature_dim
-        end = self._options.on_bad == "end"
-        at = self._pool.received(name)
-        if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind != "f":
-            self._note(
-                f"{name}: a block of shape {rows.shape}, {rows.dtype}, near snippet {at}: expected "
-                f"floating-point snippets of {width} channels; "
-                f"{'the stream ends' if end else 'left out'}"
-            )
-            return self._stand_in(name, len(rows)), end
+    def _check(self, name: str, before: list[Array], new: Array) -> tuple[list[Array], bool]:
+        """Return `before` and the new snippets (n, D), bad ones replaced, and whether to end."""
         with np.errstate(over="ignore"):
-            rows = rows.astype(np.float32)
-        bad = ~np.isfinite(rows).all(axis=1)
-        if bad.any():
-            what = "the stream ends" if end else "the previous snippet stands in"
-            self._note(f"{name}: {bad.sum()} snippets near {at} hold NaN or infinity; {what}")
-            if end:
-                rows = rows[: int(bad.argmax())]
-                return [rows] if len(rows) else [], True
-            good: list[npt.NDArray[Any]] = []
-            for row, is_bad in zip(rows, bad, strict=True):
-                if is_bad:
-                    good += self._stand_in(name, 1)
-                else:
-                    good.append(row[None])
-                    self._previous[name] = row[None]
-            return good, False
-        if len(rows):
-            self._previous[name] = rows[-1:].copy()
-        return [rows] if len(rows) else [], False
+            new = new.astype(np.float32)
+        bad = np.logical_not((np.abs(new) <= _LARGEST).all(axis=1))  # NaN, too
+        if not bad.any():
+            if len(new):
+                self._previous[name] = new[-1:].copy()
+            return ([*before, new] if len(new) else before), False
+        first = self._at(name, before) + int(bad.argmax())
+        known = name in self._previous or not bad[0]
+        self._note(
+            f"{name}: {bad.sum()} snippets from {first} on hold NaN, infinity or values beyond "
+            f"{_LARGEST:.0e}{self._follows(1, known=known)}"
+        )
+        if self._options.on_bad == "end":
+            good = new[: int(bad.argmax())]
+            return ([*before, good] if len(good) else before), True
+        if bad[0]:  # there is nothing before it in this block
+            count = int(bad.argmin()) if not bad.all() else len(new)
+            before = self._replace(name, before, count)
+            new, bad = new[count:], bad[count:]
+        if len(new):
+            good = np.maximum.accumulate(np.where(bad, 0, np.arange(len(new))))
+            new = new[good]
+            self._previous[name] = new[-1:].copy()
+            before = [*before, new]
+        return before, False
 
-    def _stand_in(self, name: str, count: int) -> list[npt.NDArray[Any]]:
-        """Return snippets in the place of bad ones, so that later times stay right."""
-        if name in self._previous:
-            return [self._previous[name]] * count
+    def _replace(self, name: str, rows: list[Array], count: int) -> list[Array]:
+        """Let the previous snippet replace `count` bad ones, so that later times stay right."""
+        if name in self._previous and count <= _TICK_SNIPPETS:
+            return [*rows, self._previous[name].repeat(count, 0)]
+        return self._skip(name, rows, count)
+
+    def _skip(self, name: str, rows: list[Array], count: int) -> list[Array]:
+        """Push the snippets before a gap of `count`; return those after it: none yet."""
+        if rows:
+            self._push({name: np.concatenate(rows)})
         self._emit(self._pool.skip(name, count))
         return []
 
-    def _look_for_stalls(self) -> None:
+    def _push(self, blocks: Mapping[str, Array]) -> list[str]:
+        """Push snippets and write the events; return the streams that have to end."""
+        if not blocks:
+            return []
+        self._emit(self._pool.push(blocks))
+        broken = self._pool.restarted & set(blocks) if self._options.on_bad == "end" else set()
+        self.failed |= broken
+        return sorted(broken)
+
+    def _at(self, name: str, pending: list[Array]) -> int:
+        return self._pool.received(name) + sum(map(len, pending))
+
+    def _follows(self, missing: int, *, known: bool) -> str:
+        if not missing:
+            return ""
+        if self._options.on_bad == "end":
+            return "; the stream ends"
+        replaced = known and missing <= _TICK_SNIPPETS
+        return "; the previous snippet replaces them" if replaced else "; left out"
+
+    def _look_for_silence(self) -> None:
         for name, queue in list(self._queues.items()):
             silent = queue.silent_s
             if silent > self._options.stall_s and name not in self._stalled:
@@ -189,37 +223,19 @@ class LiveJob:
         self._emit(self._pool.flush(name))
 
     def _emit(self, events: list[Event]) -> None:
-        options = self._options
         for event in events:
-            if options.min_score is not None and event.score < options.min_score:
+            if self._options.min_score is not None and event.score < self._options.min_score:
                 continue
-            if options.best and event.rank:
+            if self._options.best and event.rank:
                 continue
             self._write(json.dumps(asdict(event)))
 
     def _restore(self) -> None:
-        path = self._options.state
-        if path is None or not path.exists():
+        state = self._state.load() if self._state is not None else None
+        if self._state is None or state is None:
             return
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                state = dict(archive)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: damaged, no state of streams: {error}") from error
         try:
             self._pool.restore(state)
         except InputError as error:
-            raise InputError(f"{path}: {error}: move it away to begin anew") from error
-        self._note(f"going on from {path}")
-
-    def _save(self, *, force: bool) -> None:
-        path = self._options.state
-        if path is None or not (
-            force or time.monotonic() - self._saved_at >= self._options.state_every_s
-        ):
-            return
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **self._pool.state())  # type: ignore[arg-type]  # numpy takes its own allow_pickle for one of the arrays
-            file.flush()
-            os.fsync(file.fileno())
-        self._saved_at = time.monotonic()
+            raise InputError(f"{self._state.path}: {error}: move it away to start over") from error
+        self._note(f"going on from {self._state.path}")

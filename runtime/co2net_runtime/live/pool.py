@@ -3,106 +3,53 @@
 Snippets arrive one by one or in blocks; streams pushed together share a batch of the network.
 """
 
+import copy
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Backend
+from co2net_runtime.backends import Backend, EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features, check_features
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.live.steps import Step, advance, finish
-from co2net_runtime.live.stream import Event, LiveOptions, State, Stream
-from co2net_runtime.live.temporal_mean import Context
+from co2net_runtime.live.stream import Event, LiveOptions, StateArrays, Stream
+from co2net_runtime.live.temporal_mean import TemporalMean
 from co2net_runtime.network.chunks import sibling
 
 __all__ = ["Event", "LiveLocalizer", "LiveOptions", "LivePool"]
 
+logger = logging.getLogger(__name__)
 
-class LiveLocalizer:
-    """Localizes actions in one stream: `LivePool` with a stream called "live"."""
-
-    def __init__(self, pool: "LivePool") -> None:
-        """Use `LiveLocalizer.load`."""
-        self.pool = pool
-
-    @staticmethod
-    def load(
-        path: str | os.PathLike[str],
-        options: LiveOptions = LiveOptions(),
-        *,
-        context: npt.NDArray[np.float32] | None = None,
-        probabilities: Floats | None = None,
-        threads: int | None = None,
-    ) -> "LiveLocalizer":
-        """Open a model; arguments and errors are those of `LivePool.load`."""
-        pool = LivePool.load(
-            path, options, context=context, probabilities=probabilities, threads=threads
-        )
-        return LiveLocalizer(pool)
-
-    def push(self, features: npt.NDArray[Any]) -> list[Event]:
-        """Take the next snippet (D,) or snippets (n, D); return what is known now.
-
-        Raises InputError if the features do not fit the model; the stream then stands as before.
-        """
-        return self.pool.push({"live": features})
-
-    def flush(self) -> list[Event]:
-        """End the stream; return what is left. The next push begins another one at 0 s."""
-        return self.pool.flush("live")
-
-    def state(self) -> State:
-        """Return all that later events depend on, as arrays (np.savez writes them)."""
-        return self.pool.state()
-
-    @staticmethod
-    def from_state(
-        path: str | os.PathLike[str], state: Mapping[str, npt.NDArray[Any]], **arguments: Any
-    ) -> "LiveLocalizer":
-        """Open a model as `load` does, and go on from what `state` returned.
-
-        Raises InputError if the state belongs to another model or other options.
-        """
-        localizer = LiveLocalizer.load(path, **arguments)
-        try:
-            localizer.pool.restore(state)
-        except InputError:
-            localizer.close()
-            raise
-        return localizer
-
-    def close(self) -> None:
-        """Free the engine."""
-        self.pool.close()
-
-    def __enter__(self) -> "LiveLocalizer":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+Live = TypeVar("Live", bound="LivePool")
 
 
 class LivePool:
-    """Localizes actions in many streams with one model; streams pushed together share a batch."""
+    """Localizes actions in many streams with one model; streams pushed together share a batch.
+
+    Attributes:
+        options: How the streams are localized.
+        restarted: Streams in whose last push the network's output was not finite. Their snippets
+            of then are lost as if by `skip`, and the stream goes on behind them.
+
+    Example:
+        >>> with LivePool.load("model.onnx") as pool:  # doctest: +SKIP
+        ...     events = pool.push({"door": door, "yard": yard})  # each (n, D) float32
+        ...     events += pool.flush("door")
+    """
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend[Contract],
         options: LiveOptions,
         context: npt.NDArray[np.float32] | None,
         probabilities: Floats | None,
@@ -111,24 +58,32 @@ class LivePool:
         self._backend, self.options = backend, options
         self._context, self._probabilities = context, probabilities
         self._streams: dict[str, Stream] = {}
+        self.restarted: set[str] = set()
 
-    @staticmethod
+    @classmethod
     def load(
+        cls: type[Live],
         path: str | os.PathLike[str],
         options: LiveOptions = LiveOptions(),
         *,
         context: npt.NDArray[np.float32] | None = None,
         probabilities: Floats | None = None,
         threads: int | None = None,
-    ) -> "LivePool":
+    ) -> Live:
         """Open MODEL.live.onnx, beside MODEL.onnx or named itself; it runs on the CPU.
 
-        context (D,), probabilities (C,): the temporal mean and the class probabilities of the
-        whole stream, where they are known, for example from a first pass over a file. With both,
-        and longest_s None, the segments are those of `Localizer`.
+        Args:
+            path: The model.
+            options: How the streams are localized.
+            context: (D,) the temporal mean of the whole stream, if known, for example from a first
+                pass over a file.
+            probabilities: (C,) the class probabilities of the whole stream, if known. With both,
+                and longest_s None, the segments are those of `Localizer`.
+            threads: Threads of an operator; None takes all cores.
 
-        Raises InputError if the file is missing or an array does not fit it, or the options ask for
-        a prior that the model does not hold.
+        Raises:
+            InputError: The file is missing, an array does not fit it, or the options ask for a
+                prior that the model does not hold.
         """
         live = sibling(path, "live")
         named = os.fspath(path).endswith(".live.onnx")
@@ -137,9 +92,8 @@ class LivePool:
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
-        backend = open_backend(
-            path if named else live, backend="onnxruntime", device="cpu", threads=threads
-        )
+        engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
+        backend = open_backend(path if named else live, engine)
         contract = backend.contract
         try:
             if contract.graph != "live":
@@ -148,27 +102,55 @@ class LivePool:
         except InputError:
             backend.close()
             raise
-        return LivePool(backend, options, context, probabilities)
+        return cls(backend, options, context, probabilities)
+
+    @classmethod
+    def from_state(
+        cls: type[Live],
+        path: str | os.PathLike[str],
+        state: Mapping[str, npt.NDArray[Any]],
+        options: LiveOptions = LiveOptions(),
+        **given: Any,
+    ) -> Live:
+        """Open a model as `load` does, and go on from what `state` returned.
+
+        Raises:
+            InputError: The state belongs to another model or other options, or is damaged.
+        """
+        pool = cls.load(path, options, **given)
+        try:
+            pool.restore(state)
+        except InputError:
+            pool.close()
+            raise
+        return pool
 
     @property
     def contract(self) -> Contract:
-        """What the model says of itself."""
+        """The contract of the model."""
         return self._backend.contract
 
     def lookahead_s(self) -> float:
         """Return how far behind the stream the network's outputs are, in seconds."""
-        return float(self.contract.timing.to_seconds(self.contract.receptive_field.attention))
+        return self.contract.receptive_field.attention * self.contract.timing.snippet_s
 
     def received(self, stream: str) -> int:
         """Return how many snippets of the stream have been pushed; 0 for an unknown one."""
         return self._streams[stream].position if stream in self._streams else 0
 
     def push(self, blocks: Mapping[str, npt.NDArray[Any]]) -> list[Event]:
-        """Take the next snippets (n, D), or the next one (D,), of some streams.
+        """Take the next snippets of some streams; a stream begins with its first push.
 
-        A stream begins with its first push. Raises InputError if features do not fit the model;
-        all streams then stand as before.
+        Args:
+            blocks: For each stream its next snippets (n, D), or its next one (D,).
+
+        Returns:
+            The events known now; the same however the snippets are cut into blocks.
+
+        Raises:
+            InputError: Features do not fit the model, or hold NaN; all streams stand as before.
         """
+        self.restarted = set()
         checked: dict[str, Features] = {}
         for name, features in blocks.items():
             rows = np.atleast_2d(np.asarray(features))
@@ -187,27 +169,29 @@ class LivePool:
         return events
 
     def flush(self, stream: str) -> list[Event]:
-        """End a stream and forget it; return what is left of it."""
+        """End a stream and forget it; return the events that are left of it."""
         if stream not in self._streams:
             return []
         ended = self._streams.pop(stream)
-        step = Step(ended.carried, np.zeros((0, 0), np.float32), ended.seen_with)
-        return ended.take(finish(self._backend.infer, self.contract, step), at_end=True)
+        step = Step(ended.memory, np.zeros((0, 0), np.float32), ended.seen_with)
+        rows = finish(self._backend.infer, self.contract, step)
+        finite = np.isfinite(rows).all(axis=1)
+        return ended.take(rows if finite.all() else rows[: int(finite.argmin())], at_end=True)
 
     def skip(self, stream: str, snippets: int) -> list[Event]:
-        """Leave a gap of lost snippets: what is open ends before it, times go on behind it."""
+        """Leave a gap of lost snippets: open components end before it, times go on behind it."""
         if stream not in self._streams:
             self._streams[stream] = self._new(stream)
         ended = self._streams[stream]
         events = self.flush(stream)
         begun = self._streams[stream] = self._new(stream)
         begun.offset = ended.position + snippets
-        begun.context, begun.seen_with = ended.context, ended.seen_with
+        begun.mean, begun.seen_with = ended.mean, ended.seen_with
         return events
 
-    def state(self) -> State:
+    def state(self) -> StateArrays:
         """Return all that later events depend on, as arrays (np.savez writes them)."""
-        arrays: State = {"model": np.array(self._identity())}
+        arrays: StateArrays = {"model": np.array(self._identity())}
         for index, (name, stream) in enumerate(self._streams.items()):
             own = {"name": np.array(name), **stream.state()}
             arrays.update({f"{index}/{key}": value for key, value in own.items()})
@@ -216,7 +200,8 @@ class LivePool:
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from what `state` returned, in place of all streams.
 
-        Raises InputError if it belongs to another model or other options, or is damaged.
+        Raises:
+            InputError: It belongs to another model or other options, or is damaged.
         """
         streams: dict[str, Stream] = {}
         try:
@@ -230,44 +215,86 @@ class LivePool:
                 stream.restore(own)
                 streams[stream.name] = stream
                 index += 1
-        except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise InputError(f"the saved state is damaged ({error})") from error
+        except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
+            raise InputError(f"damaged, no state of streams ({error})") from error
         self._streams = streams
 
     def close(self) -> None:
         """Free the engine."""
         self._backend.close()
 
+    def __enter__(self: Live) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _step(self, parts: Mapping[str, Features]) -> list[Event]:
         streams = [self._streams[name] for name in parts]
+        before = [(copy.copy(s.memory), copy.copy(s.mean), s.seen_with) for s in streams]
         steps = [
-            Step(stream.carried, features, stream.see(features))
+            Step(stream.memory, features, stream.see(features))
             for stream, features in zip(streams, parts.values(), strict=True)
         ]
         found = advance(self._backend.infer, self.contract, steps)
-        return [event for s, rows in zip(streams, found, strict=True) for event in s.take(rows)]
+        events: list[Event] = []
+        for stream, rows, earlier, step in zip(streams, found, before, steps, strict=True):
+            if np.isfinite(rows).all() and np.isfinite(stream.memory.state).all():
+                events += stream.take(rows)
+                continue
+            # the snippets must not stay in what the stream remembers
+            stream.memory, stream.mean, stream.seen_with = earlier
+            logger.warning(
+                "%s: the network's output is not finite near snippet %d: the features are bad; "
+                "left out",
+                stream.name,
+                stream.position,
+            )
+            self.restarted.add(stream.name)
+            events += self.skip(stream.name, len(step.features))
+        return events
 
-    def _new(self, name: str) -> "Stream":
+    def _new(self, name: str) -> Stream:
         contract, options = self.contract, self.options
         prior = np.array(contract.context_prior or np.zeros(contract.feature_dim))
-        weight = float(contract.timing.to_snippets(options.prior_s))
+        weight = options.prior_s / contract.timing.snippet_s
         decay = 1.0
         if self._context is not None:
             prior, decay = self._context, 0.0
         elif options.context == "prior":
             decay = 0.0
         elif options.context == "exponential":
-            decay = 0.5 ** (1 / float(contract.timing.to_snippets(options.half_life_s)))
-        return Stream(name, contract, options, Context(prior, weight, decay), self._probabilities)
+            decay = 0.5 ** (contract.timing.snippet_s / options.half_life_s)
+        mean = TemporalMean(prior, weight, decay)
+        return Stream(name, contract, options, mean, self._probabilities)
 
     def _identity(self) -> str:
-        """Return what a state is good for: checkpoint, options, and what was given beforehand."""
+        """Return what a state depends on: checkpoint, options, and the arrays given to `load`."""
         digest = hashlib.sha256()
         for given in (self._context, self._probabilities):
             digest.update(b"-" if given is None else np.ascontiguousarray(given).tobytes())
         return json.dumps(
             [self.contract.checkpoint_sha256, to_mapping(self.options), digest.hexdigest()]
         )
+
+
+class LiveLocalizer(LivePool):
+    """A LivePool for one stream, called "live".
+
+    Example:
+        >>> with LiveLocalizer.load("model.onnx") as live:  # doctest: +SKIP
+        ...     for features in camera:  # (D,) or (n, D) float32
+        ...         print(live.push(features))
+        ...     print(live.flush())
+    """
+
+    def push(self, blocks: Mapping[str, npt.NDArray[Any]] | npt.NDArray[Any]) -> list[Event]:
+        """Take the next snippets (n, D), or the next one (D,); return the events known now."""
+        return super().push(blocks if isinstance(blocks, Mapping) else {"live": blocks})
+
+    def flush(self, stream: str = "live") -> list[Event]:
+        """End the stream; return the events left. The next push begins another one at 0 s."""
+        return super().flush(stream)
 
 
 def _check_given(

@@ -9,7 +9,7 @@ _SMALLEST = 64
 
 
 class RowBuffer:
-    """Rows first ... first + n - 1 of a table (., width) float32; each costs amortised O(1)."""
+    """Rows first ... first + n - 1 of a table (., width) float32; each costs amortized O(1)."""
 
     def __init__(self, width: int) -> None:
         self.first = 0

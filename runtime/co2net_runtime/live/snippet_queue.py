@@ -5,22 +5,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
-
-from co2net_runtime.live.sources import NOTHING, POLL_S, Arrival, Source
+from co2net_runtime.live.arrivals import NOTHING, POLL_S, Arrival, Source
 
 Overflow = Literal["block", "drop"]
 
 
 @dataclass
-class Taken:
-    """What a tick takes of one stream: arrivals in order; lost: snippets dropped before them."""
+class QueueBatch:
+    """One stream's part of a tick."""
 
-    lost: int = 0
-    arrivals: list[Arrival] = field(default_factory=list)
-    ended: bool = False
+    lost: int = 0  # snippets dropped before the arrivals
+    arrivals: list[Arrival] = field(default_factory=list)  # in order
+    ended: bool = False  # nothing comes after them
 
 
 class StreamQueue:
@@ -40,25 +38,25 @@ class StreamQueue:
         self._stop = threading.Event()
         self._room = threading.Condition()
         self._last_arrival = time.monotonic()
-        # seconds for which the source has looked in vain
+        # seconds for which the source has found nothing
         self.silent_s = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self, position: int) -> None:
-        """Begin to read, after `position` snippets where the source can go back."""
+        """Start reading, after `position` snippets if the source can go back."""
         self._last_arrival = time.monotonic()
         self._thread = threading.Thread(target=self._read, args=(position,), daemon=True)
         self._thread.start()
 
-    def take(self, most: int) -> Taken:
-        """Return up to about `most` snippets that wait, and how many were dropped before them."""
+    def take(self, most: int) -> QueueBatch:
+        """Return up to about `most` waiting snippets, and how many were dropped before them."""
         with self._room:
-            taken = Taken(self._lost)
+            taken = QueueBatch(self._lost)
             self._lost = count = 0
             while self._queue and count < most:
                 arrival = self._queue.popleft()
                 taken.arrivals.append(arrival)
-                count += _snippets(arrival.rows)
+                count += _size(arrival)
             self._waiting -= count
             taken.ended = self._ended and not self._queue
             self._room.notify_all()
@@ -66,12 +64,12 @@ class StreamQueue:
 
     @property
     def has_news(self) -> bool:
-        """Whether `take` would return something."""
+        """Whether `take` would return anything."""
         with self._room:
             return bool(self._queue) or self._ended
 
     def stop(self) -> None:
-        """Stop reading; what waits is lost."""
+        """Stop reading; waiting snippets are lost."""
         self._stop.set()
         with self._room:
             self._room.notify_all()
@@ -88,14 +86,14 @@ class StreamQueue:
                     self._arrived()
                 if self._stop.is_set():
                     break
-        except Exception as error:  # a thread must not end in silence
+        except Exception as error:  # a thread must not end without a word
             self._put(Arrival(trouble=f"cannot be read: {error}", failed=True))
         with self._room:
             self._ended = True
         self._arrived()
 
     def _put(self, arrival: Arrival) -> None:
-        count = _snippets(arrival.rows)
+        count = _size(arrival)
         with self._room:
             self.silent_s = 0.0
             if self._overflow == "block":
@@ -105,13 +103,19 @@ class StreamQueue:
                     self._room.wait(POLL_S)
             else:
                 while self._queue and self._waiting + count > self._limit:
-                    dropped = _snippets(self._queue.popleft().rows)
-                    self._waiting -= dropped
-                    self._lost += dropped
+                    dropped = self._queue.popleft()
+                    self._waiting -= _size(dropped)
+                    self._lost += _snippets(dropped)
             self._queue.append(arrival)
             self._waiting += count
             self._last_arrival = time.monotonic()
 
 
-def _snippets(rows: npt.NDArray[Any] | None) -> int:
-    return 0 if rows is None else len(rows) if rows.ndim > 1 else 1
+def _snippets(arrival: Arrival) -> int:
+    rows = arrival.rows
+    return arrival.missing if rows is None else len(rows) if rows.ndim > 1 else 1
+
+
+def _size(arrival: Arrival) -> int:
+    """Return the snippets that wait; a report takes the place of one, so that few can wait."""
+    return 1 if arrival.rows is None else max(1, _snippets(arrival))

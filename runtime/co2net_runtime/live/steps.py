@@ -1,4 +1,4 @@
-"""The network on streams, step by step: MODEL.live.onnx and what it carries for each stream."""
+"""The network on streams, step by step: MODEL.live.onnx and its memory of each stream."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,26 +14,23 @@ from co2net_runtime.features import Features
 Floats = npt.NDArray[np.float32]
 Infer = Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]
 
-# of a stream whose end is not known
-_ENDLESS = np.iinfo(np.int64).max
+# The length of a stream whose end is not known. Not the largest int64: OpenVINO computes integers
+# in 32 bits, and would take that for -1.
+_ENDLESS = np.iinfo(np.int32).max
 
 
 @dataclass
-class Carried:
-    """What the network carries for one stream from step to step.
+class StreamState:
+    """The network's memory of one stream from step to step."""
 
-    received: snippets fed so far. state: (2, S) float32 of the graph. rows: (kernel - 1, C + 2)
-    float32, cas and attention that the next ones are pooled with, of ANT_CO2.
-    """
-
-    received: int
-    state: Floats
-    rows: Floats
+    received: int  # snippets fed so far
+    state: Floats  # (2, S) float32, of the graph
+    rows: Floats  # (kernel - 1, C + 2), cas and attention that ANT_CO2 pools the next ones with
 
     @staticmethod
-    def initial(contract: Contract) -> "Carried":
-        """Return what stands before the first snippet."""
-        return Carried(
+    def initial(contract: Contract) -> "StreamState":
+        """Return the state before the first snippet."""
+        return StreamState(
             0,
             np.zeros((2, contract.state_dim), np.float32),
             np.zeros((contract.pool_kernel // 2, len(contract.classes) + 2), np.float32),
@@ -44,7 +41,7 @@ class Carried:
 class Step:
     """New snippets (n, D) of one stream, and the temporal mean (D,) to see them with."""
 
-    carried: Carried
+    memory: StreamState
     features: Features
     context: Floats
 
@@ -55,25 +52,26 @@ def delay(contract: Contract) -> int:
 
 
 def advance(infer: Infer, contract: Contract, steps: Sequence[Step]) -> list[Floats]:
-    """Feed new snippets to their streams; streams with equally many share a batch.
+    """Feed new snippets to their streams; streams with the same number of them share a batch.
 
-    Returns for each the rows (m, C + 2), cas and then attention, of the next snippets whose
-    outputs are now known; their lookahead is contract.receptive_field.attention.
+    Returns:
+        For each stream the rows (m, C + 2), cas and then attention, of the next snippets whose
+        outputs are now known; their lookahead is contract.receptive_field.attention.
     """
     return _advance(infer, contract, steps, [_ENDLESS] * len(steps))
 
 
 def finish(infer: Infer, contract: Contract, step: Step) -> Floats:
-    """Return the remaining rows of a stream that has ended; step.features is not looked at."""
-    carried = step.carried
-    if not carried.received:
+    """Return the remaining rows of a stream that has ended; step.features is ignored."""
+    memory = step.memory
+    if not memory.received:
         return np.zeros((0, len(contract.classes) + 2), np.float32)
     padding = np.zeros((delay(contract), contract.feature_dim), np.float32)
-    length = carried.received
-    (rows,) = _advance(infer, contract, [Step(carried, padding, step.context)], [length])
-    carried.received = length  # the padding is none of the stream's
+    length = memory.received
+    (rows,) = _advance(infer, contract, [Step(memory, padding, step.context)], [length])
+    memory.received = length  # padding does not count as received
     after = np.zeros((contract.pool_kernel // 2, rows.shape[1]), np.float32)
-    return np.concatenate([rows, _pool(carried, after, contract.pool_kernel)])
+    return np.concatenate([rows, _pool(memory, after, contract.pool_kernel)])
 
 
 def _advance(
@@ -88,29 +86,29 @@ def _advance(
         outputs = infer(
             {
                 "features": np.stack([step.features for step in own]),
-                "position": np.array([step.carried.received for step in own], np.int64),
+                "position": np.array([step.memory.received for step in own], np.int64),
                 "length": np.array([lengths[index] for index in group], np.int64),
                 "context": np.stack([step.context for step in own]),
-                "state": np.stack([step.carried.state for step in own]),
+                "state": np.stack([step.memory.state for step in own]),
             }
         )
         rows = np.concatenate([outputs["cas"], outputs["attention"]], axis=-1)
         for row, (index, step) in enumerate(zip(group, own, strict=True)):
-            carried = step.carried
+            memory = step.memory
             # before the first outputs lie the zeros that pad the stream
-            first = min(max(0, delay(contract) - carried.received), count)
-            carried.received += count
-            carried.state = outputs["next_state"][row].copy()
-            found[index] = _pool(carried, rows[row, first:], contract.pool_kernel)
+            first = min(max(0, delay(contract) - memory.received), count)
+            memory.received += count
+            memory.state = outputs["next_state"][row].copy()
+            found[index] = _pool(memory, rows[row, first:], contract.pool_kernel)
     return [found[index] for index in range(len(steps))]
 
 
-def _pool(carried: Carried, rows: Floats, kernel: int) -> Floats:
+def _pool(memory: StreamState, rows: Floats, kernel: int) -> Floats:
     """Return the temporal average pooling of the rows that have all their neighbours."""
     if kernel == 1:
         return rows
-    rows = np.concatenate([carried.rows, rows])
-    carried.rows = rows[-(kernel - 1) :].copy()
+    rows = np.concatenate([memory.rows, rows])
+    memory.rows = rows[-(kernel - 1) :].copy()
     if len(rows) < kernel:
         return rows[:0]
     windows = np.lib.stride_tricks.sliding_window_view(rows, kernel, axis=0)

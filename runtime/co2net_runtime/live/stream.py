@@ -1,4 +1,4 @@
-"""One live stream: the network's outputs -> events, and all that it carries from push to push.
+"""One live stream: the network's outputs -> events, and its memory from push to push.
 
 A segment is emitted once, when its component at the lowest attention threshold has closed and its
 outer margin is known, and never retracted.
@@ -15,37 +15,31 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.decoding.proposals import Floats, SnippetSegments
 from co2net_runtime.features import Features
 from co2net_runtime.live.components import Component, Components
-from co2net_runtime.live.steps import Carried
-from co2net_runtime.live.temporal_mean import Context, ContextName
+from co2net_runtime.live.steps import StreamState
+from co2net_runtime.live.temporal_mean import ContextName, TemporalMean
 
-State = dict[str, npt.NDArray[Any]]
+StateArrays = dict[str, npt.NDArray[Any]]
 
-# The context is taken anew at every snippet up to the first so many, and then whenever so many have
-# come: at the same places of a stream, whatever blocks it arrives in, so that these change nothing.
+# Refresh the mean at each of the first 8 snippets, then every 8 snippets: at fixed positions, so
+# that results do not depend on block sizes.
 _REFRESH = 8
 
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a stream is localized while it runs. Times are seconds of the stream.
+    """How a stream is localized while it runs. Times are seconds of the stream."""
 
-    context: what stands in for the video's temporal mean: "running", the mean of the stream so
-    far; "exponential", with `half_life_s`; "prior", the mean of the training videos in the model.
-    prior_s: that prior counts as so much of the stream in the two means; 0 leaves it out.
-    class_window_s: the classes are those of the last so many seconds, in place of the whole video.
-    longest_s: a component that grows longer is cut where attention is lowest in its second half;
-    with None it may have any length, and all outputs of the network are kept.
-    warmup_s: segments that begin earlier are marked, since the context is young. provisional_s:
-    how often an open component is reported; None for never.
-    """
-
+    # replaces the mean of the whole video: "running", the mean so far; "exponential", one that
+    # forgets; "prior", the mean of the training videos, from the model
     context: ContextName = "running"
-    half_life_s: float = 300.0
-    prior_s: float = 0.0
-    class_window_s: float = 320.0
+    half_life_s: float = 300.0  # of the exponential mean
+    prior_s: float = 0.0  # seconds of stream that the prior counts as in the other two; 0: none
+    class_window_s: float = 320.0  # the classes are those of these last seconds
+    # a longer component is cut where attention is lowest in its second half; None: any length, and
+    # all outputs of the network are kept
     longest_s: float | None = 20.0
-    warmup_s: float = 60.0
-    provisional_s: float | None = None
+    warmup_s: float = 60.0  # segments that begin earlier are marked: the mean is young
+    provisional_s: float | None = None  # how often an open component is reported; None: never
 
     def __post_init__(self) -> None:
         for name in ("half_life_s", "class_window_s", "longest_s", "provisional_s"):
@@ -59,40 +53,34 @@ class LiveOptions:
 
 @dataclass(frozen=True)
 class Event:
-    """What was found. Times are seconds since the stream's first snippet.
+    """A segment, or an action that has not ended. Times are seconds from the stream's beginning."""
 
-    kind: "segment", final; or "ongoing", an action that has not ended. start_s, end_s: for an
-    ongoing one, the end of what has been seen. rank: place among the segments of its component and
-    class, 0 for the best; the others lie around it or inside. at_s: how much of the stream had
-    arrived when this was known. warmup: the context was young. cut: the component was too long.
-    """
-
-    kind: Literal["segment", "ongoing"]
+    kind: Literal["segment", "ongoing"]  # final, or not yet ended
     stream: str
     label: str
     start_s: float
-    end_s: float
+    end_s: float  # of an ongoing one: how far the network has seen
     score: float
-    rank: int
-    at_s: float
-    warmup: bool = False
-    cut: bool = False
+    rank: int  # among the segments of its component and class; 0 is the best
+    at_s: float  # how much of the stream this needed; does not depend on the blocks pushed
+    warmup: bool = False  # the mean was young
+    cut: bool = False  # the component was too long
 
 
 class Stream:
-    """One stream: what the network and the decoder carry, and where it stands in time."""
+    """One stream: the memory of the network and of the decoder, and the place in time."""
 
     def __init__(
         self,
         name: str,
         contract: Contract,
         options: LiveOptions,
-        context: Context,
+        mean: TemporalMean,
         probabilities: Floats | None,
     ) -> None:
-        self.name, self.context, self.offset = name, context, 0
-        self.seen_with = context.mean()
-        self.carried = Carried.initial(contract)
+        self.name, self.mean, self.offset = name, mean, 0
+        self.seen_with = mean.mean()
+        self.memory = StreamState.initial(contract)
         self._contract, self._options = contract, options
         longest = options.longest_s
         self._components = Components(
@@ -109,65 +97,90 @@ class Stream:
     @property
     def position(self) -> int:
         """Snippets of the stream so far, lost ones included."""
-        return self.offset + self.carried.received
+        return self.offset + self.memory.received
 
     def until_refresh(self) -> int:
-        """Return how many snippets may follow until the context is taken anew."""
-        received = self.carried.received
+        """Return how many snippets may follow before the mean is refreshed."""
+        received = self.memory.received
         return 1 if received < _REFRESH else _REFRESH - received % _REFRESH
 
     def see(self, features: Features) -> npt.NDArray[np.float32]:
-        """Take the next snippets into the context; return the one to see them with."""
-        received = self.carried.received
+        """Take the next snippets into the mean; return the mean to see them with."""
+        received = self.memory.received
         if received == 0:  # a young stream has nothing but its first snippet
-            self.context.update(features)
-            self.seen_with = self.context.mean()
+            self.mean.update(features)
+            self.seen_with = self.mean.mean()
             return self.seen_with
         if received < _REFRESH or received % _REFRESH == 0:
-            self.seen_with = self.context.mean()
-        self.context.update(features)
+            self.seen_with = self.mean.mean()
+        self.mean.update(features)
         return self.seen_with
 
     def take(self, rows: npt.NDArray[np.float32], *, at_end: bool = False) -> list[Event]:
-        """Take the network's next outputs (n, C + 2); return what is known now."""
-        found = self._components.push(rows)
-        if at_end:
-            found += self._components.finish()
-        events = [
-            event for component, segments in found for event in self._final(component, segments)
-        ]
-        if self._options.provisional_s is not None and not at_end:
-            events += self._ongoing(self._snippets(self._options.provisional_s))
-        return events
+        """Take the network's next outputs (n, C + 2); return the events known now."""
+        events: list[Event] = []
+        # one by one: what is known at each, and with it at_s, does not depend on the blocks
+        for index in range(len(rows)):
+            events += self._final(self._components.push(rows[index : index + 1]))
+            if self._options.provisional_s is not None and not at_end:
+                events += self._ongoing(self._snippets(self._options.provisional_s))
+        return events + (self._final(self._components.finish()) if at_end else [])
 
-    def state(self) -> State:
+    def state(self) -> StateArrays:
         """Return all that later events depend on, as arrays."""
         return {
             **self._components.state(),
-            "offset": np.array([self.offset, self.carried.received, self._reported]),
-            "carried": self.carried.state,
-            "pooled": self.carried.rows,
-            "context": self.context.state(),
+            "offset": np.array([self.offset, self.memory.received, self._reported]),
+            "carried": self.memory.state,
+            "pooled": self.memory.rows,
+            "context": self.mean.state(),
             "seen_with": self.seen_with,
         }
 
-    def restore(self, state: State) -> None:
-        """Go on from what `state` returned. Raises ValueError if it is of another network."""
+    def restore(self, state: StateArrays) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: It is of another network, or not what this program wrote.
+        """
+        own = self.state()
+        for name, array in own.items():
+            if state[name].dtype != array.dtype:
+                raise ValueError(f"{name}: not {array.dtype}")
+        for name in ("carried", "pooled", "context", "seen_with"):
+            expected = own[name].shape
+            if name == "pooled":  # as many rows as have come, up to one less than the kernel
+                kernel = self._contract.pool_kernel
+                fits = kernel // 2 <= len(state[name]) < max(kernel, 1)
+                expected = (len(state[name]) if fits else kernel // 2, *expected[1:])
+            if state[name].shape != expected or not np.isfinite(state[name]).all():
+                raise ValueError(f"{name}: of another network, or not finite")
+        offset, received, reported = (int(number) for number in state["offset"])
         self._components.restore(state)
-        self.offset, self.carried.received, self._reported = (int(n) for n in state["offset"])
-        if state["carried"].shape != self.carried.state.shape:
-            raise ValueError("of another network")
-        self.carried.state, self.carried.rows = state["carried"], state["pooled"]
-        self.context.restore(state["context"])
+        seen = max(0, received - self._contract.receptive_field.attention)
+        if offset < 0 or self._components.seen != seen or not 0 <= reported <= seen:
+            raise ValueError("counters that contradict each other")
+        self.offset, self.memory.received, self._reported = offset, received, reported
+        self.memory.state, self.memory.rows = state["carried"], state["pooled"]
+        self.mean.restore(state["context"])
         self.seen_with = state["seen_with"]
 
     def _snippets(self, seconds: float) -> int:
-        return max(1, round(float(self._contract.timing.to_snippets(seconds))))
+        return max(1, round(seconds / self._contract.timing.snippet_s))
 
     def _seconds(self, snippet: int) -> float:
         return float(self._contract.timing.to_seconds(snippet + self.offset))
 
-    def _final(self, component: Component, segments: SnippetSegments) -> list[Event]:
+    @property
+    def _needed_s(self) -> float:
+        """How much of the stream the outputs taken so far depend on."""
+        lookahead = self._contract.receptive_field.attention
+        return self._seconds(min(self._components.seen + lookahead, self.memory.received))
+
+    def _final(self, found: list[tuple[Component, SnippetSegments]]) -> list[Event]:
+        return [event for component, segments in found for event in self._rank(component, segments)]
+
+    def _rank(self, component: Component, segments: SnippetSegments) -> list[Event]:
         ranks: dict[int, int] = {}
         events = []
         for start, end, score, label in zip(
@@ -184,7 +197,7 @@ class Stream:
                     self._seconds(end),
                     score,
                     ranks[label],
-                    self._seconds(self.carried.received),
+                    self._needed_s,
                     component.start + self.offset < self._warmup,
                     component.cut,
                 )
@@ -205,7 +218,7 @@ class Stream:
                 self._seconds(seen),
                 score,
                 0,
-                self._seconds(self.carried.received),
+                self._needed_s,
                 start + self.offset < self._warmup,
             )
             for label, score in self._components.ongoing()

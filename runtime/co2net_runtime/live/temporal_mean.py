@@ -1,4 +1,4 @@
-"""The temporal mean that a live stream is seen with: what stands in for the whole video's."""
+"""The temporal mean that replaces, in a live stream, the mean of the whole video."""
 
 from typing import Any, Literal
 
@@ -11,12 +11,12 @@ ContextName = Literal["running", "exponential", "prior"]
 CONTEXTS: tuple[ContextName, ...] = ("running", "exponential", "prior")
 
 
-class Context:
-    """A mean of the snippets so far, begun with a prior that counts as some snippets.
+class TemporalMean:
+    """The mean of the snippets so far, started from a prior that counts as some snippets.
 
     With decay 1 it is the running mean of the whole stream, below 1 the exponential mean, in which
-    a snippet of n snippets ago weighs decay^n; both are unbiased from the first snippet on. With
-    decay 0 it is the prior for ever.
+    a snippet n snippets back weighs decay^n; both are unbiased from the first snippet on. With
+    decay 0 it stays at the prior.
     """
 
     def __init__(self, prior: npt.NDArray[np.floating[Any]], weight: float, decay: float) -> None:
@@ -34,7 +34,7 @@ class Context:
             self._weight = self._decay * self._weight + 1
 
     def mean(self) -> npt.NDArray[np.float32]:
-        """Return the context (D,) float32."""
+        """Return the mean (D,) float32."""
         return (self._sum / max(self._weight, 1e-12)).astype(np.float32)
 
     def state(self) -> npt.NDArray[np.float64]:
@@ -42,5 +42,7 @@ class Context:
         return np.append(self._sum, self._weight)
 
     def restore(self, state: npt.NDArray[np.float64]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` returned. Raises ValueError if it is of another width."""
+        if state.shape != (len(self._sum) + 1,):
+            raise ValueError("a mean of another width")
         self._sum, self._weight = state[:-1].astype(np.float64), float(state[-1])

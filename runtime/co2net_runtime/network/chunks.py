@@ -1,7 +1,7 @@
 """Videos of any length at constant memory: the temporal mean first, then chunks with halo.
 
 The network's only global term is the mean of its features; all else looks a few snippets to either
-side. So the chunk graph, MODEL.stream.onnx, which takes that mean as an input, gives on a chunk
+side. So the chunk graph, MODEL.chunk.onnx, which takes that mean as an input, gives on a chunk
 with enough neighbours just what the graph for whole videos gives.
 """
 
@@ -18,7 +18,8 @@ import numpy.typing as npt
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend
 from co2net_runtime.errors import ContractError, InputError
-from co2net_runtime.features import Features, check_features, check_rows
+from co2net_runtime.features import Features, check_features, check_rows, common_length
+from co2net_runtime.files.npy import check_not_cut
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,22 +35,18 @@ class FeatureRows:
     def __init__(self, *parts: npt.NDArray[Any], where: str, feature_dim: int) -> None:
         """Take (T, D) floating-point, or the streams (T, rgb), (T, flow); memory-mapped or not.
 
-        Raises InputError for another shape or dtype, or streams of different length; `where`
+        Raises InputError for another shape or dtype, or streams of lengths too different; `where`
         names the source. The values are checked when they are read.
         """
         self._parts, self._where = parts, where
         for part in parts:
             check_rows(part, where)
-        lengths = {len(part) for part in parts}
-        if len(lengths) > 1:
-            raise InputError(
-                f"{where}: {' and '.join(str(len(part)) for part in parts)} snippets of RGB and "
-                "flow: extract both with the same stride"
-            )
+        lengths = [len(part) for part in parts]
+        self._length = common_length(lengths[0], lengths[-1], where)
         width = sum(part.shape[1] for part in parts)
         if width != feature_dim:
             raise InputError(f"{where}: expected {feature_dim} channels a snippet, found {width}")
-        self._length, self.feature_dim = lengths.pop(), width
+        self.feature_dim = width
 
     def __len__(self) -> int:
         return self._length
@@ -60,6 +57,8 @@ class FeatureRows:
         Raises InputError if a value is NaN or infinite.
         """
         where = f"{self._where}, snippets {start} to {stop - 1}"
+        for part in self._parts:
+            check_not_cut(part, self._where)
         blocks = [check_features(part[start:stop], where) for part in self._parts]
         # what is mapped counts as this process's memory, and may be read again from the cache
         for part in self._parts:
@@ -94,7 +93,7 @@ def split(length: int, chunk: int, halo: int) -> Iterator[Chunk]:
 
 
 def run_in_chunks(
-    graph: Backend, rows: FeatureRows, chunk: int, context: Floats | None = None
+    graph: Backend[Contract], rows: FeatureRows, chunk: int, context: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Return cas (T, C + 1) and attention (T,) of a whole video through its chunk graph.
 
@@ -122,15 +121,23 @@ def run_in_chunks(
 
 
 def sibling(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.stream.onnx."""
+    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.chunk.onnx."""
     return Path(path).with_suffix(f".{kind}.onnx")
 
 
+def chunk_graph_path(path: str | os.PathLike[str]) -> Path:
+    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there."""
+    current, former = sibling(path, "chunk"), sibling(path, "stream")
+    return former if former.is_file() and not current.is_file() else current
+
+
 def check_siblings(path: Path, contract: Contract, whole: Contract) -> None:
-    """Raise ContractError unless the file comes from the same checkpoint as its MODEL.onnx."""
+    """Raise ContractError unless a chunk graph comes from the same export as its MODEL.onnx."""
+    if contract.graph != "chunk":
+        raise ContractError(f"{path}: expected the chunk graph, found the {contract.graph} graph")
     for name in ("checkpoint_sha256", "precision", "classes", "timing", "decode"):
         if getattr(contract, name) != getattr(whole, name):
             raise ContractError(
                 f"{path}: exported from another checkpoint or with other options than the model "
-                f"beside it ({name} differs): export both again with --streaming"
+                f"beside it ({name} differs): export both again with --chunks"
             )

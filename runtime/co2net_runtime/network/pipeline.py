@@ -1,18 +1,20 @@
-"""Many feature files through one Localizer at constant memory, reading ahead of the network."""
+"""Many feature files through one Network at constant memory, reading ahead of it."""
 
 import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from co2net_runtime.detections import Detections
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features
-from co2net_runtime.localizer import Activations, Localizer
 from co2net_runtime.network.chunks import FeatureRows
+from co2net_runtime.network.network import Activations, Network
 from co2net_runtime.network.packing import PACKED_SNIPPETS
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 logger = logging.getLogger(__name__)
 
@@ -24,63 +26,69 @@ PACKED_WINDOW = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: activations and detections, or an error."""
+    """One file's activations, or the error that kept it from having any."""
 
     file: FeatureFile
     activations: Activations | None = None
-    detections: Detections | None = None
     error: Co2netError | None = None
 
 
-def localize_files(
-    localizer: Localizer, files: Iterable[FeatureFile], *, size: int | None = None
+def run_files(
+    network: Network, files: Iterable[FeatureFile], *, size: int | None = None
 ) -> Generator[Outcome, None, None]:
-    """Localize the actions in each file, in the files' order; what fails is reported, too.
+    """Run the network on each file, in the files' order; failures are outcomes, too.
 
     At most two windows of videos are held at once (a window is one video where batches are off),
-    however many files there are. size: the largest batch, as in `Localizer.batch`.
+    however many files there are.
+
+    Args:
+        network: The opened model.
+        files: The feature files, one a video.
+        size: The largest batch, as in `Network.run`.
     """
-    batch = localizer.batch_size(size)
+    batch = network.batch_size(size)
     window = WINDOW * batch if batch > 1 else 1
-    packs = localizer.packs and size is None
-    if packs:
+    packed = network.is_packing and size is None
+    if packed:
         window = PACKED_WINDOW
+    from concurrent.futures import ThreadPoolExecutor  # who runs single videos starts faster
+
     reading: deque[tuple[FeatureFile, Future[Features | FeatureRows]]] = deque()
     waiting = iter(files)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-read") as reader:
         try:
             while True:
                 for file in islice(waiting, 2 * window - len(reading)):
-                    reading.append((file, reader.submit(_read, file, localizer)))
+                    reading.append((file, reader.submit(_read, file, network)))
                 if not reading:
                     return
                 taken = [reading.popleft()]
-                while reading and len(taken) < window and not (packs and _fills(taken)):
+                while reading and len(taken) < window and not (packed and _fills(taken)):
                     taken.append(reading.popleft())
-                yield from _localize_window(localizer, taken, size)
+                yield from _run_window(network, taken, size)
         finally:
             for _, future in reading:
                 future.cancel()
 
 
-def _fills(window: list[tuple[FeatureFile, Future[Features | FeatureRows]]]) -> bool:
+def _fills(window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]]) -> bool:
     """Return whether the videos taken so far fill a packed call."""
     lengths = [len(future.result()) for _, future in window if future.exception() is None]
     return sum(lengths) >= PACKED_SNIPPETS
 
 
-def _read(file: FeatureFile, localizer: Localizer) -> Features | FeatureRows:
-    """Read the features; those of a video that will run in chunks stay on disk."""
-    feature_dim = localizer.contract.feature_dim
+def _read(file: FeatureFile, network: Network) -> Features | FeatureRows:
+    """Read the features; of a video that will run in chunks they stay on disk."""
+    feature_dim = network.contract.feature_dim
     parts = file.mapped()
-    if parts and parts[0].ndim == 2 and len(parts[0]) > localizer.longest_whole:
+    if parts and parts[0].ndim == 2 and len(parts[0]) > network.longest_whole:
         return FeatureRows(*parts, where=str(file.path), feature_dim=feature_dim)
     return file.read(feature_dim)
 
 
-def _localize_window(
-    localizer: Localizer,
-    window: list[tuple[FeatureFile, Future[Features | FeatureRows]]],
+def _run_window(
+    network: Network,
+    window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]],
     size: int | None,
 ) -> Iterator[Outcome]:
     read: dict[int, Features | FeatureRows] = {}
@@ -93,7 +101,7 @@ def _localize_window(
         except MemoryError:
             large = InputError(f"{file.path}: its features do not fit into this machine's memory")
             outcomes[index] = Outcome(file, error=large)
-    activations = dict(zip(read, _run(localizer, list(read.values()), size), strict=True))
+    activations = dict(zip(read, _run(network, list(read.values()), size), strict=True))
     for index, (file, _) in enumerate(window):
         if index in outcomes:
             yield outcomes[index]
@@ -102,20 +110,20 @@ def _localize_window(
         if isinstance(found, Co2netError):
             yield Outcome(file, error=found)
         else:
-            yield Outcome(file, found, localizer.decode(found))
+            yield Outcome(file, found)
 
 
 def _run(
-    localizer: Localizer, videos: list[Features | FeatureRows], size: int | None
+    network: Network, videos: list[Features | FeatureRows], size: int | None
 ) -> list[Activations | Co2netError]:
     """Run the network; where a batch fails, each of its videos is tried by itself."""
     try:
-        return [*localizer.activations_of(videos, size=size)]
+        return [*network.run(videos, size=size)]
     except Co2netError as error:  # of a long video, features are checked as it runs
         if len(videos) == 1:
             return [error]
         logger.warning("%s; trying one video after another", error)
     results: list[Activations | Co2netError] = []
     for video in videos:
-        results += _run(localizer, [video], 1)
+        results += _run(network, [video], 1)
     return results

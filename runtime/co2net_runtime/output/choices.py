@@ -1,4 +1,4 @@
-"""What command lines let users choose from, apart from what does it: --help loads nothing else."""
+"""The choices that command lines offer, apart from the code, so that --help loads nothing else."""
 
 from typing import Literal
 

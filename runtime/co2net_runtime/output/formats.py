@@ -1,4 +1,4 @@
-"""Results of videos, one after another, as JSON, JSON lines, CSV and subtitles; and read back.
+"""Results of videos as JSON, JSON lines, CSV and subtitles: a Format each, written and read back.
 
 A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, or
 without "segment" where only classes were asked for.
@@ -7,8 +7,10 @@ without "segment" where only classes were asked for.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from co2net_runtime.detections import FORMAT_VERSION, Detections
 from co2net_runtime.errors import InputError
@@ -16,180 +18,162 @@ from co2net_runtime.output.choices import FormatName
 from co2net_runtime.output.subtitles import to_srt
 
 Records = list[dict[str, Any]]
-# what made the results; asked for when it is written, since hashing a model takes a while
+# the origin of the results; asked for when it is written, since hashing a model takes a while
 MadeBy = Callable[[], Mapping[str, Any]]
 
-# what must agree with an earlier run that is gone on with
-SAME = ("model_sha256", "options")
+COLUMNS = ("video", "start_s", "end_s", "label", "score")
+
+# these must agree with an earlier run that is continued
+_SAME = ("model_sha256", "options")
+# options that change scores in their last bits only: a run may be continued with others
+_LAST_BITS = ("threads", "cpu_form")
+# a spreadsheet takes a cell that begins like this for a formula
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-class Format(Protocol):
-    """Text of many videos, made piece by piece: head, each video, tail."""
+def _nothing() -> str:
+    return ""
 
-    def head(self) -> str:
-        """Return what stands before the first video."""
 
-    def video(self, name: str, records: Records, *, first: bool) -> str:
-        """Return one video's piece."""
+@dataclass(frozen=True)
+class Format:
+    """Text of many videos, made piece by piece: head, the videos, tail."""
 
-    def tail(self) -> str:
-        """Return what stands after the last video."""
-
-    def read(self, text: str, where: str) -> dict[str, Records]:
-        """Return the records by video of an earlier run's text.
-
-        Raises InputError if it is damaged, or was made with another model or other options.
-        """
+    video: Callable[[str, Records], str]  # name, records -> the piece of one video
+    # text of an earlier run -> records by video. Raises InputError if it was made with another
+    # model or other options, and anything else if it is damaged: `read_earlier` names the file
+    read: Callable[[str], dict[str, Records]]
+    head: str = ""
+    separator: str = ""  # between two videos
+    tail: Callable[[], str] = _nothing
 
 
 def make_format(
     name: FormatName, made_by: MadeBy, classes: tuple[str, ...], share: float
 ) -> Format:
-    """Return the format. made_by: what made the results. share: see `SubtitleFormat`."""
+    """Return the format of a name.
+
+    Args:
+        name: One of FORMATS.
+        made_by: The origin of the results: model, engine, options.
+        classes: The model's classes.
+        share: Subtitles show the segments from this share of the video's best score on; 0: all.
+    """
     if name == "json":
-        return JsonFormat(made_by)
+        return _json(made_by)
     if name == "jsonl":
-        return JsonLinesFormat(made_by)
-    return CsvFormat() if name == "csv" else SubtitleFormat(classes, share)
+        return json_lines(made_by)
+    return _csv() if name == "csv" else _subtitles(classes, share)
 
 
-class JsonFormat:
-    """One ActivityNet result document; `external_data` says what made it."""
+def _json(made_by: MadeBy) -> Format:
+    """One ActivityNet result document; `external_data` holds the origin."""
 
-    def __init__(self, made_by: MadeBy) -> None:
-        self._made_by = made_by
+    def read(text: str) -> dict[str, Records]:
+        document = json.loads(text)
+        _require_same(document["external_data"], made_by())
+        return {str(name): _checked(found) for name, found in document["results"].items()}
 
-    def head(self) -> str:
-        """Return the version, and the results' opening."""
-        return f'{{"version": {json.dumps(FORMAT_VERSION)}, "results": {{'
-
-    def video(self, name: str, records: Records, *, first: bool) -> str:
-        """Return the video's member of the results."""
-        return f"{'' if first else ','}\n{json.dumps(name)}: {json.dumps(records)}"
-
-    def tail(self) -> str:
-        """Return the results' end and what made them."""
-        return f'\n}}, "external_data": {json.dumps(self._made_by())}}}\n'
-
-    def read(self, text: str, where: str) -> dict[str, Records]:
-        """Return the results of a document."""
-        try:
-            document = json.loads(text)
-            results = {str(name): list(found) for name, found in document["results"].items()}
-            made_by = dict(document["external_data"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{where}: expected the JSON of an earlier run") from error
-        _require_same(made_by, self._made_by(), where)
-        return results
+    return Format(
+        video=lambda name, records: f"\n{json.dumps(name)}: {json.dumps(records)}",
+        read=read,
+        head=f'{{"version": {json.dumps(FORMAT_VERSION)}, "results": {{',
+        separator=",",
+        tail=lambda: f'\n}}, "external_data": {json.dumps(made_by())}}}\n',
+    )
 
 
-class JsonLinesFormat:
+def json_lines(made_by: MadeBy) -> Format:
     """One line per video, complete in itself, written as soon as the video is done."""
 
-    def __init__(self, made_by: MadeBy) -> None:
-        self._made_by = made_by
-
-    def head(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def video(self, name: str, records: Records, *, first: bool) -> str:  # noqa: ARG002  # all alike
-        """Return the video's line."""
-        line = {"video": name, "results": records, "external_data": self._made_by()}
+    def video(name: str, records: Records) -> str:
+        line = {"video": name, "results": records, "external_data": made_by()}
         return json.dumps(line) + "\n"
 
-    def tail(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def read(self, text: str, where: str) -> dict[str, Records]:
-        """Return the results of all lines; what follows the last line's end is left out."""
+    def read(text: str) -> dict[str, Records]:
         results: dict[str, Records] = {}
-        for number, line in enumerate(text.split("\n")[:-1], 1):
-            try:
-                entry = json.loads(line)
-                results[str(entry["video"])] = list(entry["results"])
-                made_by = dict(entry["external_data"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{where}: line {number}: expected the JSON of an earlier run"
-                ) from error
-            _require_same(made_by, self._made_by(), f"{where}: line {number}")
+        for line in text.split("\n")[:-1]:  # a crash may have cut the last line
+            entry = json.loads(line)
+            _require_same(entry["external_data"], made_by())
+            results[str(entry["video"])] = _checked(entry["results"])
         return results
 
+    return Format(video, read)
 
-class CsvFormat:
-    """One row per segment, or per class."""
 
-    COLUMNS = ("video", "start_s", "end_s", "label", "score")
+def _csv() -> Format:
+    """One row per segment, or per class; start and end are empty where only classes are.
 
-    def head(self) -> str:
-        """Return the row of column names; start and end are empty where only classes are."""
-        return _csv_row(self.COLUMNS)
+    Names and labels that a spreadsheet would take for a formula get a ' in front.
+    """
 
-    def video(self, name: str, records: Records, *, first: bool) -> str:  # noqa: ARG002  # all alike
-        """Return the video's rows."""
+    def row(values: Any) -> str:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        return line.getvalue()
+
+    def cell(text: str) -> str:
+        return f"'{text}" if _FORMULA.match(text) else text
+
+    def uncell(text: str) -> str:
+        return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+    def video(name: str, records: Records) -> str:
         return "".join(
-            _csv_row([name, *record.get("segment", ("", "")), record["label"], record["score"]])
-            for record in records
+            row([cell(name), *one.get("segment", ("", "")), cell(one["label"]), one["score"]])
+            for one in records
         )
 
-    def tail(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def read(self, text: str, where: str) -> dict[str, Records]:
-        """Return the records of all rows; which model made them cannot be told."""
+    def read(text: str) -> dict[str, Records]:
         results: dict[str, Records] = {}
-        try:
-            rows = csv.DictReader(io.StringIO(text))
-            if tuple(rows.fieldnames or ()) != self.COLUMNS:
-                raise ValueError("other columns")
-            for row in rows:
-                record: dict[str, Any] = {"label": row["label"], "score": float(row["score"])}
-                if row["start_s"]:
-                    record["segment"] = [float(row["start_s"]), float(row["end_s"])]
-                results.setdefault(row["video"], []).append(record)
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{where}: expected the CSV of an earlier run") from error
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise ValueError("other columns")
+        for one in rows:
+            record = {"label": uncell(one["label"]), "score": float(one["score"])}
+            if one["start_s"]:
+                record["segment"] = [float(one["start_s"]), float(one["end_s"])]
+            results.setdefault(uncell(one["video"]), []).append(record)
         return results
 
+    return Format(video, read, head=row(COLUMNS))
 
-class SubtitleFormat:
+
+def _subtitles(classes: tuple[str, ...], share: float) -> Format:
     """SubRip subtitles of one video: the segments at or above `share` of its best score."""
 
-    def __init__(self, classes: tuple[str, ...], share: float) -> None:
-        self._classes = classes
-        self._share = share
+    def video(name: str, records: Records) -> str:
+        found = Detections.from_records(records, classes, name)
+        return to_srt(found.at_operating_point(share) if share else found)
 
-    def head(self) -> str:
-        """Return nothing."""
-        return ""
+    def read(text: str) -> dict[str, Records]:  # noqa: ARG001  # refuses all
+        raise InputError("subtitles cannot be continued")
 
-    def video(self, name: str, records: Records, *, first: bool) -> str:  # noqa: ARG002  # one only
-        """Return the cues."""
-        found = Detections.from_records(records, self._classes, name)
-        return to_srt(found.at_operating_point(self._share) if self._share else found)
-
-    def tail(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def read(self, text: str, where: str) -> dict[str, Records]:  # noqa: ARG002  # refuses all
-        """Refuse: subtitles do not hold what made them."""
-        raise InputError(f"{where}: subtitles cannot be gone on with")
+    return Format(video, read)
 
 
-def _csv_row(values: Any) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+def _checked(records: Any) -> Records:
+    """Return the records of an earlier run. Raises ValueError or TypeError if they are not."""
+    for one in records:
+        segment = one.get("segment", [0.0, 0.0])
+        if not isinstance(one["label"], str) or len([float(edge) for edge in segment]) != 2:
+            raise ValueError("no record of a segment or a class")
+        float(one["score"])
+    return list(records)
 
 
-def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    different = [name for name in SAME if earlier.get(name) != now.get(name)]
+def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    different = [name for name in _SAME if _decisive(earlier, name) != _decisive(now, name)]
     if different:
         raise InputError(
-            f"{where}: made with another {' and '.join(different)}: choose another --out, or "
-            "leave --skip-existing away to write it anew"
+            f"made with another {' and '.join(different)}: choose another --out, or pass "
+            "--overwrite in place of --skip-existing"
         )
+
+
+def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
+    """Return one entry of the origin, without the options in _LAST_BITS."""
+    entry = made_by.get(name)
+    if not isinstance(entry, dict):
+        return entry
+    return {key: value for key, value in entry.items() if key not in _LAST_BITS}

@@ -1,32 +1,44 @@
 """Where results go: stdout, one file for all videos, or a folder with a file for each."""
 
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
+from co2net_runtime.files.atomic import (
+    atomic_path,
+    output_file,
+    output_folder,
+    sweep_temporaries,
+    write_text,
+)
+from co2net_runtime.files.lock import lock
 from co2net_runtime.output.choices import FORMATS, FormatName
 from co2net_runtime.output.formats import Format, Records
 
 STDOUT = "-"
 
+# the longest file name on the usual file systems
+_NAME_BYTES = 255
 
-class Sink(Protocol):
+
+class Sink:
     """Takes the results of one video after another."""
 
-    def existing(self, videos: Iterable[str]) -> set[str]:
+    def existing(self, videos: Iterable[str]) -> set[str]:  # noqa: ARG002  # for those that have
         """Return which of the videos it already holds from an earlier run.
 
-        Raises InputError if that was made with another model or other options.
+        Raises:
+            InputError: That is damaged, or was made with another model or other options.
         """
+        return set()
 
     def add(self, video: str, records: Records) -> None:
-        """Take one video's results."""
+        """Take one video's results. Raises InputError if this video's cannot be written."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Write what is missing; without this call a whole file keeps its earlier content."""
@@ -38,7 +50,8 @@ class Sink(Protocol):
 def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatName]:
     """Return the format of each --out: its suffix's; on stdout and in folders `chosen`, or JSON.
 
-    Raises InputError if a name does not tell, or none of them takes the chosen format.
+    Raises:
+        InputError: A name does not tell its format, or none of them takes the chosen one.
     """
     names = [_name_format(out, chosen) for out in outs]
     if chosen is not None and chosen not in names:
@@ -66,148 +79,208 @@ def is_folder(out: str) -> bool:
     )
 
 
-def open_sink(out: str, name: FormatName, form: Format, *, resume: bool) -> Sink:
-    """Open an --out. resume: keep what an earlier run left there.
+def check_out(out: str, name: FormatName, videos: Iterable[str], *, replace: bool) -> None:
+    """Check, before long work, that an --out can be written.
 
-    Raises InputError if it cannot be written.
+    Args:
+        out: The --out.
+        name: Its format.
+        videos: The names of the videos that will be written.
+        replace: Whether what exists may be replaced or continued.
+
+    Raises:
+        InputError: It cannot be written, or exists and may not be replaced.
+    """
+    if out == STDOUT:
+        if sys.stdout is None:
+            raise InputError("stdout is closed, where the results go: give --out")
+    elif is_folder(out):
+        folder = output_folder(out)
+        sweep_temporaries(folder)
+        there = [] if replace else [v for v in videos if os.path.exists(folder / f"{v}.{name}")]  # noqa: PTH110  # False, too, for too long a name
+        if there:
+            raise InputError(
+                f"{folder / there[0]}.{name}: exists already: choose another --out, or pass "
+                "--overwrite or --skip-existing"
+            )
+    else:
+        try:
+            output_file(out, overwrite=replace)
+        except InputError as error:
+            hint = " or --skip-existing" if str(error).endswith("--overwrite") else ""
+            raise InputError(f"{error}{hint}") from error
+
+
+def open_sink(out: str, name: FormatName, form: Format, lines: Format, *, resume: bool) -> Sink:
+    """Open an --out that `check_out` found fit.
+
+    Args:
+        out: The --out.
+        name: The name of its format.
+        form: Its format.
+        lines: JSON lines: what a whole file is collected in.
+        resume: Keep the results of an earlier run.
+
+    Raises:
+        InputError: Another process writes there.
     """
     if out == STDOUT:
         return StreamSink(sys.stdout, form)
     if is_folder(out):
-        return FolderSink(output_folder(out), name, form)
+        return FolderSink(Path(out), name, form)
     path = Path(out)
-    output_folder(path.parent)
-    return AppendingSink(path, form, resume=resume) if name == "jsonl" else FileSink(path, form)
+    if name == "jsonl":
+        return LinesSink(path, form, resume=resume)
+    return FileSink(path, form, lines, resume=resume)
 
 
-class StreamSink:
+def read_earlier(path: Path, form: Format) -> dict[str, Records]:
+    """Return the records by video in a file of an earlier run; none without the file.
+
+    Raises:
+        InputError: It is damaged, or was made with another model or other options.
+    """
+    try:
+        return form.read(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # whatever json and csv raise on damaged text, deep lists included
+        raise InputError(
+            f"{path}: damaged: expected the results of an earlier run: move it away, or pass "
+            "--overwrite in place of --skip-existing"
+        ) from error
+
+
+class StreamSink(Sink):
     """Writes into an open stream, each video as soon as it is done."""
 
     def __init__(self, stream: TextIO, form: Format) -> None:
-        self._stream = stream
-        self._form = form
+        self._stream, self._form = stream, form
         self._begun = False
-
-    def existing(self, videos: Iterable[str]) -> set[str]:  # noqa: ARG002  # a stream has no past
-        """Return none."""
-        return set()
 
     def add(self, video: str, records: Records) -> None:
         """Write one video."""
-        head = "" if self._begun else self._form.head()
-        self._stream.write(head + self._form.video(video, records, first=not self._begun))
+        before = self._form.separator if self._begun else self._form.head
+        self._stream.write(before + self._form.video(video, records))
         self._stream.flush()
         self._begun = True
 
     def finish(self) -> None:
         """Write the end."""
-        self._stream.write(("" if self._begun else self._form.head()) + self._form.tail())
+        self._stream.write(("" if self._begun else self._form.head) + self._form.tail())
         self._stream.flush()
 
-    def close(self) -> None:
-        """Leave the stream open: it is not ours."""
 
-
-class FileSink(StreamSink):
-    """One file that appears whole; what is kept of an earlier one is in it, too."""
-
-    def __init__(self, path: Path, form: Format) -> None:
-        # nameless, so that nothing is left behind whatever happens
-        self._spool = tempfile.TemporaryFile(  # noqa: SIM115  # close() closes it
-            "w+", encoding="utf-8", dir=path.parent
-        )
-        super().__init__(self._spool, form)
-        self._path = path
-        self._kept: dict[str, Records] = {}
-
-    def existing(self, videos: Iterable[str]) -> set[str]:
-        """Read the earlier file."""
-        if self._path.exists():
-            text = self._path.read_text(encoding="utf-8")
-            self._kept = self._form.read(text, str(self._path))
-        return set(videos) & set(self._kept)
-
-    def add(self, video: str, records: Records) -> None:
-        """Write one video, in place of an earlier result of it."""
-        self._kept.pop(video, None)
-        super().add(video, records)
-
-    def finish(self) -> None:
-        """Write what is kept and the end, and give the file its name."""
-        for video, records in self._kept.items():
-            super().add(video, records)
-        super().finish()
-        self._spool.seek(0)
-        with atomic_path(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            shutil.copyfileobj(self._spool, file)
-
-    def close(self) -> None:
-        """Free the spool."""
-        self._spool.close()
-
-
-class AppendingSink:
+class LinesSink(Sink):
     """JSON lines, each in the file as soon as its video is done: a power cut loses one video."""
 
     def __init__(self, path: Path, form: Format, *, resume: bool) -> None:
-        self._path = path
-        self._form = form
-        self._resume = resume
+        self.path, self._form, self._resume = path, form, resume
         self._stream: TextIO | None = None
+        self._holds = ExitStack()
+        self._holds.enter_context(lock(path))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
         """Read the earlier lines."""
-        if not self._path.exists():
-            return set()
-        text = self._path.read_text(encoding="utf-8")
-        return set(videos) & set(self._form.read(text, str(self._path)))
+        return set(videos) & set(read_earlier(self.path, self._form))
 
     def add(self, video: str, records: Records) -> None:
         """Append one line."""
         if self._stream is None:
-            if self._resume and self._path.exists():
-                _cut_last_line(self._path)
-            self._stream = self._path.open("a" if self._resume else "w", encoding="utf-8")
-        self._stream.write(self._form.video(video, records, first=False))
+            if self._resume and self.path.exists():
+                _cut_last_line(self.path)
+            self._stream = self._holds.enter_context(
+                self.path.open("a" if self._resume else "w", encoding="utf-8")
+            )
+        self._stream.write(self._form.video(video, records))
         self._stream.flush()
 
     def finish(self) -> None:
-        """Do nothing: every line is complete."""
+        """Have the lines on the disk."""
+        if self._stream is not None:
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+        self._holds.close()
 
 
-class FolderSink:
+class FileSink(Sink):
+    """One file that appears whole; until then its results are collected in NAME.part.
+
+    That stays if the process is killed, and --skip-existing goes on with it.
+    """
+
+    def __init__(self, path: Path, form: Format, lines: Format, *, resume: bool) -> None:
+        self._path, self._form, self._line_form = path, form, lines
+        self._lines = LinesSink(path.with_name(f"{path.name}.part"), lines, resume=resume)
+        self._kept: dict[str, Records] = {}
+
+    def existing(self, videos: Iterable[str]) -> set[str]:
+        """Read the earlier file, and what a killed run collected."""
+        self._kept = read_earlier(self._path, self._form)
+        part = read_earlier(self._lines.path, self._line_form)
+        return set(videos) & {*self._kept, *part}
+
+    def add(self, video: str, records: Records) -> None:
+        """Collect one video."""
+        self._lines.add(video, records)
+
+    def finish(self) -> None:
+        """Write what was collected and what is kept, and give the file its name."""
+        if not self._lines.path.exists():
+            return
+        with atomic_path(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            sink = StreamSink(file, self._form)
+            for video, records in self._collected():
+                sink.add(video, records)
+            sink.finish()
+        self._lines.path.unlink()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._lines.close()
+
+    def _collected(self) -> Iterator[tuple[str, Records]]:
+        with self._lines.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                for video, records in self._line_form.read(line).items():
+                    self._kept.pop(video, None)
+                    yield video, records
+        yield from self._kept.items()
+
+
+class FolderSink(Sink):
     """One file per video, there as soon as the video is done."""
 
     def __init__(self, folder: Path, name: FormatName, form: Format) -> None:
-        self._folder = folder
-        self._name = name
-        self._form = form
+        self._folder, self._name, self._form = folder, name, form
+        self._holds = ExitStack()
+        self._holds.enter_context(lock(folder))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Look which files there are."""
-        found = {video for video in videos if self._path(video).exists()}
-        if self._name in ("json", "jsonl"):
+        """Look for the videos' files; subtitles cannot be checked, only seen."""
+        found = {video for video in videos if os.path.exists(self._path(video))}  # noqa: PTH110  # as above
+        if self._name != "srt":
             for video in found:
-                path = self._path(video)
-                self._form.read(path.read_text(encoding="utf-8"), str(path))
+                read_earlier(self._path(video), self._form)
         return found
 
     def add(self, video: str, records: Records) -> None:
         """Write the video's file."""
+        path = self._path(video)
+        if len(os.fsencode(path.name)) > _NAME_BYTES:
+            raise InputError(f"{path}: a file name of more than {_NAME_BYTES} bytes")
         form = self._form
-        text = form.head() + form.video(video, records, first=True) + form.tail()
-        write_text(self._path(video), text)
-
-    def finish(self) -> None:
-        """Do nothing: every file is complete."""
+        write_text(path, form.head + form.video(video, records) + form.tail())
 
     def close(self) -> None:
-        """Do nothing: none is open."""
+        """Let others write here."""
+        self._holds.close()
 
     def _path(self, video: str) -> Path:
         return self._folder / f"{video}.{self._name}"

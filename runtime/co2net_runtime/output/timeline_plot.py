@@ -18,8 +18,8 @@ MAX_LABELS = 6
 # inches
 SEGMENT_ROW, TRUTH_ROW = 0.7, 0.3
 
-# distinct for colour-blind eyes, too (Okabe and Ito)
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#737373")
+# distinct for color-blind readers, too (Okabe and Ito)
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#737373")
 
 
 def require_matplotlib() -> None:
@@ -37,7 +37,7 @@ def save_plot(timeline: "Timeline", path: Path) -> None:
     from matplotlib.ticker import MultipleLocator
 
     labels = timeline.labels[:MAX_LABELS]
-    colours = dict(zip(labels, COLOURS, strict=False))
+    colors = dict(zip(labels, COLORS, strict=False))
     row = SEGMENT_ROW + (0 if timeline.truth is None else TRUTH_ROW)
     rows = 0.1 + row * max(len(labels), 1)
     # fixed ids: the same video gives the same SVG
@@ -48,8 +48,8 @@ def save_plot(timeline: "Timeline", path: Path) -> None:
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[1.5, 1.5, rows])
         figure.suptitle(timeline.video, x=0.01, ha="left", fontweight="bold")
         _draw_attention(axes[0], timeline)
-        _draw_curves(axes[1], timeline, colours)
-        _draw_segments(axes[2], timeline, colours)
+        _draw_curves(axes[1], timeline, colors)
+        _draw_segments(axes[2], timeline, colors)
         for one in axes:
             one.spines[["top", "right"]].set_visible(False)
             one.grid(axis="x", color="0.9", linewidth=0.8)
@@ -70,31 +70,31 @@ def _draw_attention(axes: "Axes", timeline: "Timeline") -> None:
     axes.set_ylabel("attention")
 
 
-def _draw_curves(axes: "Axes", timeline: "Timeline", colours: Mapping[str, str]) -> None:
-    for label, colour in colours.items():
+def _draw_curves(axes: "Axes", timeline: "Timeline", colors: Mapping[str, str]) -> None:
+    for label, color in colors.items():
         if label in timeline.curves:
             curve = timeline.curves[label]
-            axes.stairs(curve, timeline.edges_s, baseline=None, color=colour, linewidth=1.2)
+            axes.stairs(curve, timeline.edges_s, baseline=None, color=color, linewidth=1.2)
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set_ylabel("cas × attention")  # noqa: RUF001  # the sign for a product
 
 
-def _draw_segments(axes: "Axes", timeline: "Timeline", colours: Mapping[str, str]) -> None:
+def _draw_segments(axes: "Axes", timeline: "Timeline", colors: Mapping[str, str]) -> None:
     """Draw each segment as high as its score: what lies inside another one stays visible."""
     from matplotlib.colors import to_rgba
 
     best = max((bar.score or 0.0 for bar in timeline.segments), default=1.0)
     ticks: list[tuple[float, str]] = []
     y = 0.0
-    for label, colour in colours.items():
+    for label, color in colors.items():
         y -= SEGMENT_ROW
         for bar in timeline.segments:  # the best first, so that lower ones stand before it
             if bar.label == label:
                 share = max(bar.score or 0.0, 0.0) / max(best, 1e-12)
                 axes.bar(
                     bar.start_s, (0.06 + 0.94 * share) * 0.88 * SEGMENT_ROW,
-                    bar.end_s - bar.start_s, y, align="edge", facecolor=to_rgba(colour, 0.3),
-                    edgecolor=colour,
+                    bar.end_s - bar.start_s, y, align="edge", facecolor=to_rgba(color, 0.3),
+                    edgecolor=color,
                     linewidth=0.8,  # in an hour of video, a short segment is thinner than a pixel
                 )  # fmt: skip
         axes.axhline(y, color="0.85", linewidth=0.8, zorder=0)
@@ -105,12 +105,12 @@ def _draw_segments(axes: "Axes", timeline: "Timeline", colours: Mapping[str, str
                 if bar.label == label:
                     axes.barh(
                         y + 0.45 * TRUTH_ROW, bar.end_s - bar.start_s, 0.5 * TRUTH_ROW, bar.start_s,
-                        facecolor="none", edgecolor=colour, hatch="////", linewidth=1,
+                        facecolor="none", edgecolor=color, hatch="////", linewidth=1,
                     )  # fmt: skip
             ticks.append((y + 0.45 * TRUTH_ROW, "truth"))
     axes.set_yticks([at for at, _ in ticks], [text for _, text in ticks])
     for tick, (_, text) in zip(axes.get_yticklabels(), ticks, strict=True):
-        tick.set_color("0.5" if text == "truth" else colours.get(text, "black"))
+        tick.set_color("0.5" if text == "truth" else colors.get(text, "black"))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(min(y, -SEGMENT_ROW), 0)
     if timeline.segments:

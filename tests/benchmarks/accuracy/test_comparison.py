@@ -3,7 +3,7 @@ import numpy as np
 from co2net.data.annotations import Video
 from co2net.evaluation.protocol import evaluate
 from co2net_benchmarks.accuracy.comparison import Segment, compare, segment_changes
-from co2net_benchmarks.accuracy.judge import Judged
+from co2net_benchmarks.accuracy.judge import Accuracy
 from co2net_runtime.detections import Detections
 
 CLASSES = ("a", "b")
@@ -58,7 +58,7 @@ def test_comparison_gives_differences_and_instances():
     old = {"v": detections((0, 16, 0, 0.9))}
     new = {"v": detections((32, 48, 0, 0.9), (0, 16, 0, 0.8), (60, 70, 1, 0.9))}
     judged = [
-        Judged(name, results, evaluate(results, [video], CLASSES))
+        Accuracy(name, results, evaluate(results, [video], CLASSES))
         for name, results in (("new.json", new), ("old.json", old))
     ]
     change = compare(judged[0], judged[1], CLASSES)

@@ -12,7 +12,7 @@ from co2net_benchmarks.accuracy.error_analysis import (
     ERROR_TYPES,
     PREDICTION_TYPES,
     AnalysisOptions,
-    analyse,
+    analyze,
     prediction_types,
 )
 from co2net_runtime.detections import Detections
@@ -118,7 +118,7 @@ def test_counts_add_up_and_no_error_removed_lowers_the_map(truth_rows, rows):
         [start, start + length, label, -rank] for rank, (start, length, label) in enumerate(rows)
     ]
     evaluation = judge(truth, predictions)
-    (analysis,) = analyse(evaluation, AnalysisOptions())
+    (analysis,) = analyze(evaluation, AnalysisOptions())
     assert sum(each.total for each in analysis.predictions) == len(rows)
     hits = int((evaluation.result.matches[0] >= 0).sum())
     assert analysis.predictions[0].total == hits
@@ -133,7 +133,7 @@ def test_costs_are_the_map_without_the_errors():
     # class a: background first, then its instance; class b: one of two found
     truth = [[0, 10, 0], [20, 30, 1], [40, 50, 1]]
     predictions = [[60, 70, 0, 0.9], [0, 10, 0, 0.8], [20, 30, 1, 0.7]]
-    (analysis,) = analyse(judge(truth, predictions), AnalysisOptions())
+    (analysis,) = analyze(judge(truth, predictions), AnalysisOptions())
     costs = {cost.type: cost for cost in analysis.costs}
     assert analysis.map == pytest.approx((0.5 + 0.5) / 2)
     assert costs["background"].map_without == pytest.approx((1.0 + 0.5) / 2)
@@ -144,14 +144,14 @@ def test_costs_are_the_map_without_the_errors():
 
 def test_top_counts_as_many_predictions_as_a_class_has_instances():
     predictions = [[60, 70, 0, 0.9], [0, 10, 0, 0.8], [20, 30, 1, 0.7], [60, 70, 1, 0.6]]
-    (analysis,) = analyse(judge(TRUTH, predictions), AnalysisOptions())
+    (analysis,) = analyze(judge(TRUTH, predictions), AnalysisOptions())
     top = {each.type: each.top for each in analysis.predictions}
     assert (top["background"], top["true positive"]) == (1, 1)
 
 
 def test_missed_instances_are_sorted_by_length_upper_ends_included():
     truth = [[0, 3, 0], [10, 13.5, 0], [20, 32, 0], [40, 60, 0]]
-    (analysis,) = analyse(judge(truth, [[20, 32, 0, 0.9]]), AnalysisOptions())
+    (analysis,) = analyze(judge(truth, [[20, 32, 0, 0.9]]), AnalysisOptions())
     assert [(each.name, each.instances, each.missed) for each in analysis.lengths] == [
         ("XS", 1, 1), ("S", 1, 1), ("M", 1, 0), ("L", 0, 0), ("XL", 1, 1),
     ]  # fmt: skip
@@ -165,7 +165,7 @@ def test_lengths_are_in_seconds_under_the_snippet_protocol():
     evaluation = dataclasses.replace(
         evaluation, ground_truth=dataclasses.replace(evaluation.ground_truth, segments=snippets)
     )
-    (analysis,) = analyse(evaluation, AnalysisOptions())
+    (analysis,) = analyze(evaluation, AnalysisOptions())
     assert [each.instances for each in analysis.lengths] == [0, 1, 0, 0, 0]
 
 

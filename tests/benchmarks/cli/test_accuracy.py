@@ -61,7 +61,7 @@ def annotations(tmp_path):
     content = document(
         a=["test", [0, 10, "Run"], [20, 30, "Jump"]],
         b=["test", [5, 15, "Run"]],
-        c=["validation", [0, 10, "Run"]],
+        c=["validation", [0, 10, "Run"], [20, 30, "Jump"]],
     )
     path.write_text(json.dumps(content))
     return path
@@ -100,7 +100,7 @@ def test_table_shows_map_and_averages(annotations, write):
 
 def test_json_is_a_run_file_that_holds_what_evaluate_says(annotations, write, tmp_path):
     path = write("p.json", GOOD)
-    done = run(path, annotations, "--json", "--analyse", "--compare", path)
+    done = run(path, annotations, "--json", "--analyze", "--compare", path)
     assert done.exit_code == 0
     saved = read_runs(write("run.json", done.stdout))[0]
     assert saved.kind == "accuracy"
@@ -128,6 +128,53 @@ def test_protocol_activitynet_has_its_own_thresholds(annotations, write):
     assert list(results["averages"]) == ["all"]
 
 
+def test_thresholds_can_be_chosen_and_say_who_uses_them(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--protocol", "activitynet", "--tious", ".3:.1:.7")
+    assert done.exit_code == 0, done.stderr
+    header = done.stdout.splitlines()[1]
+    assert header.split() == ["tIoU", "0.3", "0.4", "0.5", "0.6", "0.7", "0.3:0.7", "mean"]
+    assert "the setting of: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
+    assert "the setting of: CO2-Net" in run(path, annotations).stdout
+    bad = run(path, annotations, "--tious", "0.5:0.1")
+    assert bad.exit_code == 2
+    assert "expected a number or START:STEP:STOP" in bad.stderr
+
+
+def test_recall_is_printed_on_request(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--recall", "5,1", "--tious", "0.3,0.5")
+    rows = [line.split() for line in done.stdout.partition("recall@k")[2].splitlines()]
+    # of three instances Run in a and, below 0.5, Jump
+    assert ["1", "66.67", "33.33", "50.00"] in rows
+    assert ["5", "66.67", "33.33", "50.00"] in rows
+    assert "recall@k" not in run(path, annotations).stdout
+    assert "as in 1,5,10" in run(path, annotations, "--recall", "0").stderr
+
+
+def test_results_of_opentad_are_read(annotations, write):
+    """Its result_detection.json holds "results" alone; scores and times are plain floats."""
+    path = write("result_detection.json", {"results": GOOD["results"]})
+    done = run(path, annotations, "--json")
+    expected = run(write("p.json", GOOD), annotations, "--json")
+    assert done.exit_code == 0, done.stderr
+    maps = [json.loads(each.stdout)["results"]["map"] for each in (done, expected)]
+    assert maps[0] == maps[1]
+
+
+def test_columns_are_explained_on_request(annotations, write):
+    path = write("p.json", GOOD)
+    assert "top G: of each class" not in run(path, annotations, "--analyze").stdout
+    assert "top G: of each class" in run(path, annotations, "--analyze", "--explain").stdout
+
+
+def test_classes_without_training_videos_are_named(annotations, write):
+    """They count as AP 0, which is no fault of the model."""
+    content = document(a=["test", [0, 10, "Run"], [20, 30, "Jump"]], c=["training", [0, 10, "Run"]])
+    done = run(write("p.json", GOOD), write("more.json", content), "--subset", "test")
+    assert "0 training videos: cannot be learned, counts as AP 0 (Jump)" in done.stderr
+
+
 def test_per_class_lists_classes_without_instances_too(annotations, write):
     # Climb occurs in no test video
     content = json.loads(annotations.read_text())
@@ -139,8 +186,8 @@ def test_per_class_lists_classes_without_instances_too(annotations, write):
     assert "of 2 of 3 classes" in done.stdout
 
 
-def test_analyse_prints_types_and_lengths_at_each_threshold(annotations, write):
-    done = run(write("p.json", GOOD), annotations, "--analyse", "--tiou", 0.3, "--tiou", 0.5)
+def test_analyze_prints_types_and_lengths_at_each_threshold(annotations, write):
+    done = run(write("p.json", GOOD), annotations, "--analyze", "--tiou", 0.3, "--tiou", 0.5)
     assert done.exit_code == 0
     assert "errors at tIoU 0.3" in done.stdout
     at_half = done.stdout[done.stdout.index("errors at tIoU 0.5") :]
@@ -198,7 +245,7 @@ def test_activitynet_file_prefix_is_no_part_of_a_name(annotations, write):
 def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
     path = write("p.json", predictions(c=[[0, 10, "Run", 0.9]]))
     done = run(path, annotations, "--subset", "Validation")
-    assert "1 predictions, 1 instances" in done.stdout
+    assert "1 predictions, 2 instances" in done.stdout
     lone = write("lone.json", document(c=["mine", [0, 10, "Run"]]))
     assert "100.00" in run(path, lone).stdout
 
@@ -207,8 +254,8 @@ def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
 # more arguments, what the one line must say
 BAD = {
     "no file": (None, None, [], "p.json: cannot read the predictions"),
-    "empty": ("", None, [], "p.json: expected ActivityNet results"),
-    "not JSON": ("{", None, [], "p.json: expected ActivityNet results"),
+    "empty": ("", None, [], "p.json: expected predictions as JSON"),
+    "not JSON": ("{", None, [], "p.json: expected predictions as JSON"),
     "other JSON": ("[1]", None, [], "p.json: expected ActivityNet results"),
     "damaged record": (
         {"results": {"a": [{"label": "Run"}]}}, None, [],
@@ -239,8 +286,8 @@ BAD = {
         "no segment is annotated in the subset 'test'",
     ),
     "damaged annotations": (GOOD, "{", [], "data.json: "),
-    "threshold without analysis": (GOOD, None, ["--tiou", 0.5], "is a threshold of --analyse"),
-    "threshold too low": (GOOD, None, ["--analyse", "--tiou", 0.05], "--tiou"),
+    "threshold without analysis": (GOOD, None, ["--tiou", 0.5], "is a threshold of --analyze"),
+    "threshold too low": (GOOD, None, ["--analyze", "--tiou", 0.05], "--tiou"),
     "no baseline": (GOOD, None, ["--compare", "missing.json"], "missing.json: cannot read"),
 }  # fmt: skip
 
@@ -335,6 +382,34 @@ def test_model_and_its_predictions_are_worth_the_same(data, tmp_path):
     assert comparison["segments"]["kept"] > 0
 
 
+@pytest.mark.parametrize(("missing", "map_"), [("missed", 0.5), ("left-out", 1.0)])
+def test_videos_without_features_count_alike_for_a_model_and_its_predictions(
+    data, tmp_path, missing, map_
+):
+    """As in ActivityNet's official evaluation they are missed, unless asked otherwise."""
+    (data / "features/video_17.npy").unlink()
+    out = tmp_path / "predictions.json"
+    done = CliRunner().invoke(infer, [str(MODEL), str(data / "features"), "--out", str(out)])
+    assert done.exit_code == 0
+    for source in (MODEL, out):
+        done = run(source, data, "--missing", missing, "--json")
+        assert done.exit_code == 0, done.stderr
+        results = json.loads(done.stdout)["results"]
+        # one of the two classes lost its only instance
+        assert results["map"] == [map_] * 9, source
+        assert results["without_predictions"] == ["video_17"]
+        assert results["missing"] == missing
+    words = {"missed": "1 videos without predictions: all missed", "left-out": ": left out"}
+    assert words[missing] in run(out, data, "--missing", missing).stdout
+
+
+def test_a_comparison_needs_the_same_videos(annotations, write):
+    path = write("p.json", GOOD)
+    done = run(path, annotations, "--compare", path, "--missing", "left-out")
+    assert done.exit_code == 2
+    assert "judges both on all videos" in done.stderr
+
+
 def test_damaged_features_are_reported_and_the_others_judged(data):
     np.save(data / "features/video_17.npy", np.full((17, 16), np.nan, dtype=np.float32))
     done = run(MODEL, data, "--json")
@@ -365,7 +440,8 @@ def test_engine_options_reach_the_engine(data, annotations, write):
     done = run(MODEL, data, "--device", "tpu")
     assert done.exit_code == 2
     assert "device 'tpu'" in done.stderr
-    assert "onnxruntime" in json.loads(run(MODEL, data, "--json").stdout)["results"]["engine"]
+    done = run(MODEL, data, "--backend", "onnxruntime", "--json")
+    assert "onnxruntime" in json.loads(done.stdout)["results"]["engine"]
     done = run(write("p.json", GOOD), annotations, "--device", "cpu")
     assert done.exit_code == 2
     assert "are for models" in done.stderr

@@ -14,13 +14,13 @@ from co2net_benchmarks.run_file import read_runs
 def test_suite_leaves_runs_and_report(tiny, tmp_path):
     out = tmp_path / "out"
     arguments = [
-        "suite", tiny.checkpoint, tiny.artefact, "--quick", "--no-peers", "--lengths", "5",
+        "suite", tiny.checkpoint, tiny.artefact, "--quick", "--no-baselines", "--lengths", "5",
         "--threads", 1, "--quiet", "--out", out,
     ]  # fmt: skip
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.stderr
     assert {path.name for path in out.iterdir()} == {
-        "parity.json", "latency.json", "report.html", "report.json", "report.md",
+        "parity.json", "latency.json", "report.html", "report.json", "report.md", "report.png",
     }  # fmt: skip
     assert [run.kind for run in read_runs(out / "report.json")] == ["parity", "latency"]
     report = (out / "report.md").read_text()
@@ -58,3 +58,12 @@ def test_every_command_has_help_with_an_example_and_a_version(command):
     assert f"co2net-bench {command} " in result.stdout.partition("Example")[2]
     version = CliRunner().invoke(main, [command, "--version"])
     assert version.exit_code == 0
+
+
+def test_a_mistyped_command_suggests_the_right_one():
+    result = CliRunner().invoke(main, ["repot"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "co2net-bench: error: no command 'repot' (did you mean 'report'?) "
+        "(see 'co2net-bench --help')\n"
+    )

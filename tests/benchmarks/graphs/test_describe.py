@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from co2net.config import ModelConfig
 from co2net_benchmarks.cli.describe import describe as command
 from co2net_benchmarks.graphs.describe import describe
-from co2net_benchmarks.graphs.macs import macs_per_snippet
+from co2net_benchmarks.runners.runners import macs_per_snippet
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import InputError
 
@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[2] / "runtime" / "data"
 TINY = ModelConfig(classes=3, rgb_dim=6, flow_dim=10, attention_dim=4, embed_dim=12)
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny.stream", "tiny_pool", "tiny_pool.stream"])
+@pytest.mark.parametrize("name", ["tiny", "tiny.chunk", "tiny_pool", "tiny_pool.chunk"])
 def test_describes_an_artefact(name):
     found = describe(DATA / f"{name}.onnx")
     assert found.contract is not None
@@ -39,7 +39,7 @@ def test_describes_an_artefact(name):
     assert found.nodes["Conv"] == 11
 
 
-def test_describes_both_forms_of_an_optimised_file():
+def test_describes_both_branches_of_an_optimized_file():
     found = describe(DATA / "tiny_cpu.onnx")
     assert found.macs_per_snippet == macs_per_snippet(TINY)
     assert found.inference_error is None

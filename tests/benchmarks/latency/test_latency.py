@@ -14,15 +14,15 @@ from click.testing import CliRunner
 
 from co2net.config import ModelConfig
 from co2net_benchmarks.cli.group import main
-from co2net_benchmarks.graphs.macs import macs_per_snippet
 from co2net_benchmarks.inputs import FeatureSource, planted_features
 from co2net_benchmarks.latency.run import LatencyResults, Plan
 from co2net_benchmarks.latency.single_stream import LatencyOptions, measure_lengths
 from co2net_benchmarks.run_file import read_runs
-from co2net_benchmarks.runners.pool import Fleet
-from co2net_benchmarks.runners.process import Child, TargetError
-from co2net_benchmarks.runners.runners import EngineOptions, Prepared, open_subject, run_once
+from co2net_benchmarks.runners.pool import RunnerPool
+from co2net_benchmarks.runners.process import Child, RunnerProcess, TargetError
+from co2net_benchmarks.runners.runners import RUNNERS, macs_per_snippet
 from co2net_benchmarks.runners.targets import parse_targets
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping
 
@@ -147,9 +147,9 @@ def test_targets_take_turns(tiny, tmp_path, monkeypatch):
     targets = parse_targets([str(tiny.artefact), f"b={tiny.artefact}"])
     options = LatencyOptions(lengths=(5,), samples=16, warmup=1, turn_s=1000)
     steps = []
-    with Fleet(targets, EngineOptions(threads=1), tmp_path) as fleet:
-        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
-        rows = measure_lengths(fleet, paths, options, steps.append)
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        paths = FeatureSource(pool.feature_dim).write(tmp_path, options.lengths)
+        rows = measure_lengths(pool, paths, options, steps.append)
     first, second = order[:2]
     assert first is not second
     assert order == [first, second] * (len(order) // 2)
@@ -172,32 +172,65 @@ def test_the_turns_of_all_lengths_are_spread_over_the_measurement(tiny, tmp_path
     monkeypatch.setattr(Child, "ask", recording)
     options = LatencyOptions(lengths=(5, 9), samples=16, warmup=1, turn_s=1000, length_limit_s=1e6)
     steps = []
-    with Fleet(parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path) as fleet:
-        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
-        rows = measure_lengths(fleet, paths, options, steps.append)
+    with RunnerPool(
+        parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path
+    ) as pool:
+        paths = FeatureSource(pool.feature_dim).write(tmp_path, options.lengths)
+        rows = measure_lengths(pool, paths, options, steps.append)
     assert order == [5, 9] * (1 + 8)  # a warm-up, and 8 turns of 2 runs
     assert sum(steps) == (5 + 9) * 16
     assert [row.stages["total"].count for row in rows] == [16, 16]
 
 
+def test_the_next_turn_waits_until_the_processor_is_quiet(tiny, tmp_path, monkeypatch):
+    """An engine whose threads spin after its query must not cost the next target time."""
+    events = []
+    ask, settle = Child.ask, Child.settle
+
+    def recording_ask(child, do, **arguments):
+        if do == "run":
+            events.append(("run", child))
+        return ask(child, do, **arguments)
+
+    def recording_settle(child):
+        events.append(("quiet", child))
+        settle(child)
+        return 0.125
+
+    monkeypatch.setattr(Child, "ask", recording_ask)
+    monkeypatch.setattr(Child, "settle", recording_settle)
+    np.save(tmp_path / "video.npy", planted_features(9, 16))
+    targets = parse_targets([str(tiny.artefact), f"b={tiny.artefact}"])
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        first, second = pool.processes
+        turns = pool.take_turns(
+            lambda process: process.ask("run", path=str(tmp_path / "video.npy"), count=1)
+        )
+        busy = [busy_s for _, _, busy_s in turns]
+    assert events == [("run", first), ("quiet", first), ("run", second), ("quiet", second)]
+    assert busy == [0.125, 0.125]
+
+
 def test_a_length_ends_when_its_time_is_spent(tiny, tmp_path):
     options = LatencyOptions(lengths=(5,), samples=1000, warmup=1, length_limit_s=0)
     steps = []
-    with Fleet(parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path) as fleet:
-        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
-        (row,) = measure_lengths(fleet, paths, options, steps.append)
+    with RunnerPool(
+        parse_targets([str(tiny.artefact)]), EngineOptions(threads=1), tmp_path
+    ) as pool:
+        paths = FeatureSource(pool.feature_dim).write(tmp_path, options.lengths)
+        (row,) = measure_lengths(pool, paths, options, steps.append)
     assert len(row.turns_s) == 1
     assert sum(steps) == 5 * 1000
 
 
 def test_a_target_that_dies_is_reported_and_the_others_go_on(tiny, tmp_path):
     targets = parse_targets([str(tiny.artefact), f"b={tiny.artefact}"])
-    with Fleet(targets, EngineOptions(threads=1), tmp_path) as fleet:
-        paths = FeatureSource(fleet.feature_dim).write(tmp_path, (5,))
-        os.kill(fleet.members[0].child._process.pid, signal.SIGKILL)
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        paths = FeatureSource(pool.feature_dim).write(tmp_path, (5,))
+        os.kill(pool.processes[0]._process.pid, signal.SIGKILL)
         options = LatencyOptions(lengths=(5,), samples=8, warmup=1)
-        rows = measure_lengths(fleet, paths, options, lambda _: None)
-        first, second = fleet.infos()
+        rows = measure_lengths(pool, paths, options, lambda _: None)
+        first, second = pool.infos()
     assert [row.target for row in rows] == ["b"]
     assert (first.status, second.status) == ("failed", "measured")
     assert "signal 9" in first.reason
@@ -205,25 +238,26 @@ def test_a_target_that_dies_is_reported_and_the_others_go_on(tiny, tmp_path):
 
 def test_a_childs_error_is_its_own_words(tiny):
     (target,) = parse_targets([str(tiny.artefact)])
-    with Child() as child:
-        prepared = child.prepare(target, tiny.folder)
-        child.open(prepared, EngineOptions())
+    np.save(tiny.folder / "video.npy", planted_features(9, 16))
+    with RunnerProcess(target, target.path, EngineOptions()) as process:
+        assert process.info.feature_dim == 16
         with pytest.raises(TargetError, match=r"missing\.npy: no such file"):
-            child.ask("run", path="missing.npy", count=1)
+            process.ask("run", path="missing.npy", count=1)
         # and it goes on answering
-        assert child.ask("facts")["contract"]
+        answer = process.ask("run", path=str(tiny.folder / "video.npy"), count=2)
+        assert len(answer["samples"]["total"]) == 2
 
 
 def test_a_plain_export_is_measured_with_the_engines_defaults(tiny, tmp_path):
     targets = parse_targets([str(tiny.artefact), f"plain:{tiny.checkpoint}"])
     options = LatencyOptions(lengths=(30,), samples=8, warmup=1)
-    with Fleet(targets, EngineOptions(threads=1), tmp_path) as fleet:
-        paths = FeatureSource(fleet.feature_dim).write(tmp_path, options.lengths)
-        ours, plain = measure_lengths(fleet, paths, options, lambda _: None)
-        info = fleet.infos()[1]
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        paths = FeatureSource(pool.feature_dim).write(tmp_path, options.lengths)
+        ours, plain = measure_lengths(pool, paths, options, lambda _: None)
+        info = pool.infos()[1]
     assert ours.segments == plain.segments
     assert info.status == "measured", info.reason
-    assert info.checkpoint_sha256 == fleet.infos()[0].checkpoint_sha256
+    assert info.checkpoint_sha256 == pool.infos()[0].checkpoint_sha256
     assert info.model_bytes > 10_000
 
 
@@ -268,12 +302,12 @@ def test_a_terminated_run_leaves_nothing(tiny, tmp_path):
 
 def test_targets_of_different_widths_are_refused(tiny, tmp_path):
     targets = parse_targets([str(tiny.artefact), f"wide={tiny.artefact}"])
-    with Fleet(targets, EngineOptions(threads=1), tmp_path) as fleet:
-        assert fleet.feature_dim == 16
-        wide = fleet.members[1]
-        wide.contract = dataclasses.replace(wide.contract, rgb_dim=7)
+    with RunnerPool(targets, EngineOptions(threads=1), tmp_path) as pool:
+        assert pool.feature_dim == 16
+        wide = pool.processes[1]
+        wide.info = dataclasses.replace(wide.info, feature_dim=17)
         with pytest.raises(InputError, match=r"different widths: tiny\.onnx 16, wide 17"):
-            assert fleet.feature_dim
+            assert pool.feature_dim
 
 
 def test_published_decoding_finds_the_same_segments(tiny, tmp_path):
@@ -282,12 +316,12 @@ def test_published_decoding_finds_the_same_segments(tiny, tmp_path):
     np.save(path, planted_features(40, 16))
     found = []
     for target in (own, published):
-        subject = open_subject(Prepared(target, target.path), EngineOptions())
-        stages, segments = run_once(subject, path)
+        runner = RUNNERS[target.kind](target.path, EngineOptions())
+        stages, segments = runner.run(path)
         assert set(stages) == {"read", "network", "decode", "total"}
         found.append(segments)
     assert found[0] == found[1] > 0
-    assert "published post-processing" in subject.engine
+    assert "published post-processing" in runner.engine
 
 
 def test_planted_features_are_deterministic_and_like_i3ds():

@@ -81,7 +81,7 @@ def bisected(tiny, altered):
     result = parity(
         tiny.checkpoint, scaled, infinite, tiny.artefact, "--bisect", "--out", out
     )  # fmt: skip
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     results = from_mapping(ParityResults, read_runs(out)[0].results, "run")
     return *results.artefacts, result.stdout
 
@@ -152,7 +152,7 @@ def dataset(tmp_path_factory):
 def test_dataset_gives_decisions_to_judge_and_map(tiny, altered, dataset):
     path = altered("fourfold.onnx", layer="fAttn.attention.3", factor=4)
     result = parity(tiny.checkpoint, tiny.artefact, path, "--features", dataset, "--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     results = json.loads(result.stdout)["results"]
     same, other = (from_mapping(ParityResults, results, "run").artefacts[index] for index in (0, 1))
     assert results["judged_on"] == f"5 videos of {dataset.name}"
@@ -190,8 +190,8 @@ def test_usage_errors_are_one_line(tiny, arguments, words):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_both_forms_of_an_optimised_file_are_bisected(tiny):
-    """Its fast form names and orders its tensors otherwise; a wrong weight there is found."""
+def test_both_branches_of_an_optimized_file_are_bisected(tiny):
+    """Its fast branch names and orders its tensors otherwise; a wrong weight there is found."""
     plain, fast = onnx.load(tiny.artefact), onnx.load(TINY_CPU)
     feeds = {"features": planted_features(10, 16)[None], "lengths": np.array([10])}
     steps = bisect(plain, fast, feeds, 1e-4)

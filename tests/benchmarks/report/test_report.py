@@ -16,14 +16,13 @@ from co2net_benchmarks.cli.group import main
 from co2net_benchmarks.hardware.machine import Machine
 from co2net_benchmarks.latency.offline import OfflineResult
 from co2net_benchmarks.latency.run import LatencyResults
-from co2net_benchmarks.latency.server import ServerResult
 from co2net_benchmarks.latency.single_stream import ColdStart, LengthResult
 from co2net_benchmarks.parity.results import ParityResults
 from co2net_benchmarks.report.compare_runs import compare_runs
 from co2net_benchmarks.report.report import Report
 from co2net_benchmarks.run_file import SCHEMA_VERSION, Run, read_runs, report_json
-from co2net_benchmarks.runners.pool import TargetInfo
-from co2net_benchmarks.timing import Interval, median_interval, paired_ratio, summarise
+from co2net_benchmarks.runners.runner import RunnerInfo
+from co2net_benchmarks.timing import Interval, median_interval, paired_ratio, summarize
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping, to_mapping
 
@@ -33,9 +32,9 @@ MACHINE = Machine("Linux 6", "x86_64", "Some CPU", 2, 2**34, None, True, 0.5, {"
 def length_result(target, length, totals, base, rss=100_000_000):
     turns = tuple((total,) for total in totals)
     parts = {"read": 0.1, "network": 0.7, "decode": 0.2}
-    stages = {name: summarise([share * x for x in totals]) for name, share in parts.items()}
+    stages = {name: summarize([share * x for x in totals]) for name, share in parts.items()}
     return LengthResult(
-        target, length, {**stages, "total": summarise(totals)}, median_interval(totals),
+        target, length, {**stages, "total": summarize(totals)}, median_interval(totals),
         paired_ratio(turns, [(x,) for x in base]), 12, rss, 0.0, turns,
     )  # fmt: skip
 
@@ -44,8 +43,8 @@ def latency_results(speed=1.0, names=("a<b>.onnx", "model|x.ckpt")):
     """Two targets at two lengths, one not installed, in all scenarios."""
     base = [0.010, 0.011, 0.010, 0.012, 0.010, 0.010, 0.011, 0.010]
     ours = [x * 0.5 * speed for x in base]
-    infos = [TargetInfo(name, "runtime", name, 5_000_000, "measured", engine="e") for name in names]
-    infos.append(TargetInfo("openvino", "openvino", "o", 5, "not installed", "no openvino here"))
+    infos = [RunnerInfo(name, "runtime", name, 5_000_000, "measured", engine="e") for name in names]
+    infos.append(RunnerInfo("openvino", "openvino", "o", 5, "not installed", "no openvino here"))
     rows = []
     for length in (50, 250):
         rows.append(length_result(names[0], length, base, base))
@@ -56,12 +55,11 @@ def latency_results(speed=1.0, names=("a<b>.onnx", "model|x.ckpt")):
         snippet_s=0.64,
         gemm_flops={"numpy": 3e11},
         lengths=tuple(rows),
-        cold_starts=(ColdStart(names[0], 50, 0.1, 0.2, 0.1, 0.02, summarise([0.42 * speed]), 1),),
+        cold_starts=(ColdStart(names[0], 50, 0.1, 0.2, 0.1, 0.02, summarize([0.42 * speed]), 1),),
         offline=tuple(
             OfflineResult(name, 3, 600, 1.0, Interval(600 / speed, 500, 700), 384, flat, 9, 1, None)
             for name in names
         ),
-        server=(ServerResult(names[0], 0.5, 30 / speed, 662, 0.1, 0.4, 0.8, 31, 0.03, 0.04),),
     )
 
 
@@ -96,12 +94,12 @@ def test_a_reports_json_holds_its_runs(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "found no JSON"),
-        ("[1]", "no run file of co2net-bench"),
-        ('{"format": "other"}', "no run file of co2net-bench"),
+        ("", "expected a run of co2net-bench as JSON"),
+        ("[1]", "not a run file of co2net-bench"),
+        ('{"format": "other"}', "not a run file of co2net-bench"),
         ('{"format": "co2net-bench-run", "schema_version": 99}', "schema version 99"),
         ('{"format": "co2net-bench-run", "schema_version": 1}', "'kind' is missing"),
-        ('{"format": "co2net-bench-report", "schema_version": 1}', "'runs' are no list"),
+        ('{"format": "co2net-bench-report", "schema_version": 1}', "'runs' are not a list"),
     ],
 )
 def test_damaged_run_files_are_refused(tmp_path, content, words):
@@ -124,9 +122,8 @@ def test_unknown_kind_is_refused(tmp_path):
 
 def test_page_is_self_contained_and_escaped(tmp_path):
     other = dataclasses.replace(MACHINE, cpu="Another CPU")
-    path = write(
-        tmp_path / "in.json", run_of(latency_results()), run_of(latency_results(), machine=other)
-    )
+    offline = dataclasses.replace(latency_results(), lengths=(), cold_starts=())
+    path = write(tmp_path / "in.json", run_of(latency_results()), run_of(offline, machine=other))
     result = report(path, "-o", tmp_path / "out.html")
     assert result.exit_code == 0, result.stderr
     page = (tmp_path / "out.html").read_text()
@@ -139,16 +136,19 @@ def test_page_is_self_contained_and_escaped(tmp_path):
     assert not re.search(r"<(img|link|iframe)", page)
     assert "a&lt;b&gt;.onnx" in page
     assert "a<b>.onnx" not in page
-    assert page.count("<svg") == 6  # three charts of each run
-    for text in ("Offline: 3 videos", "Server: Poisson", "Cold start", "no openvino here"):
+    assert page.count("<svg") == 3  # of the run with lengths and cold starts
+    for text in ("Offline: 3 videos", "Cold start", "no openvino here"):
         assert text in page
     assert "Not from one machine: cpu: Some CPU against Another CPU" in page
 
 
-def test_markdown_and_json_stand_beside_the_page(tmp_path):
+def test_markdown_json_and_a_picture_stand_beside_the_page(tmp_path):
     path = write(tmp_path / "in.json", run_of(latency_results()))
     result = report(path, "-o", tmp_path / "out.html")
-    assert result.stdout.split() == [str(tmp_path / f"out.{end}") for end in ("html", "json", "md")]
+    assert result.stdout.split() == [
+        str(tmp_path / f"out.{end}") for end in ("html", "json", "md", "png")
+    ]
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     lines = (tmp_path / "out.md").read_text().splitlines()
     assert any("model\\|x.ckpt" in line for line in lines)
     # every row of a table is as wide as its head
@@ -166,22 +166,42 @@ def test_comparison_fails_on_what_got_worse(tmp_path):
     assert same.exit_code == 0, same.stdout
     slower = write(tmp_path / "new.json", run_of(latency_results(1.2)))
     result = report("--compare", old, slower, "--fail-over", "10%")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert re.search(r"\+20\.0 % +overlap +regressed", result.stdout)
     assert re.search(r"\+20\.0 % +- +regressed", result.stdout)
     assert "figures got worse" in result.stderr
-    assert report("--compare", old, slower, "--fail-over", "0.25").exit_code == 0
+    assert report("--compare", old, slower, "--fail-over", "25").exit_code == 0
+    assert report("--compare", old, slower, "--fail-over", "10").exit_code == 3
     assert report("--compare", slower, old, "--fail-over", "10%").exit_code == 0
 
 
-def test_missing_targets_are_reported_and_tolerated(tmp_path):
+def test_a_target_that_vanished_fails_the_gate(tmp_path):
     old = write(tmp_path / "old.json", run_of(latency_results()))
     new = write(tmp_path / "new.json", run_of(latency_results(names=("a<b>.onnx", "fresh"))))
     result = report("--compare", old, new)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert "missing" in result.stdout
     assert "new" in result.stdout
-    assert "model|x.ckpt" in result.stderr
+    assert "model|x.ckpt; if that is meant, add --allow-missing" in result.stderr
+    assert report("--compare", old, new, "--allow-missing").exit_code == 0
+    # a target that is new is none that vanished
+    more = write(
+        tmp_path / "more.json", run_of(latency_results()), run_of(latency_results(names=("c", "d")))
+    )
+    assert report("--compare", old, more).exit_code == 0
+
+
+def test_run_files_of_schema_1_are_read(tmp_path):
+    """They hold a scenario that is gone, and targets without the width of their features."""
+    document = json.loads(run_of(latency_results()).to_json())
+    document["schema_version"] = 1
+    document["results"]["server"] = []
+    for target in document["results"]["targets"]:
+        del target["feature_dim"], target["snippet_s"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document))
+    (run,) = read_runs(path)
+    assert from_mapping(LatencyResults, run.results, "run") == latency_results()
 
 
 def test_relative_comparison_survives_a_slower_machine():
@@ -229,7 +249,8 @@ def test_verdicts_follow_the_direction_of_each_figure(speed, fail_over):
         (["run.json", "-o", "page.txt"], "ends in .html"),
         (["nowhere.json", "-o", "page.html"], "nowhere.json: cannot read"),
         (["--compare", "a", "b", "-o", "page.html"], "takes its two files"),
-        (["--compare", "a", "b", "--fail-over", "much"], "expected a share"),
+        (["--compare", "a", "b", "--fail-over", "much"], "expected a percentage"),
+        (["--compare", "a", "b", "--fail-over", "0.1"], "0.1 is ambiguous: write 0.1% or 10%"),
     ],
 )
 def test_usage_errors_are_one_line(arguments, words):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from co2net.data.dataset import DatasetOptions, open_dataset
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.live.pool import Event, LiveOptions, LivePool
 from co2net_runtime.localizer import Localizer
@@ -68,7 +69,7 @@ def test_pools_in_step_ask_the_network_once(data):
             asked.append(feeds["position"])
             return self._backend.infer(feeds)
 
-    with open_backend(DATA / "tiny.live.onnx", threads=1) as backend:
+    with open_backend(DATA / "tiny.live.onnx", EngineOptions(threads=1)) as backend:
         shared = live_accuracy.LastAnswer(Counting(backend))
         pools = {name: LivePool(shared, own, None, None) for name, own in group.items()}
         together = live_accuracy.run_live(pools, dataset, videos)
@@ -101,7 +102,7 @@ def test_delay_is_that_of_the_first_right_segment(data):
 def test_offline_is_the_localizer(data):
     dataset = open_dataset(data, DatasetOptions())
     videos = dataset.videos(dataset.test_subset)
-    with Localizer.load(DATA / "tiny.onnx", device="cpu", threads=1) as localizer:
+    with Localizer.load(DATA / "tiny.onnx", EngineOptions(device="cpu", threads=1)) as localizer:
         found = live_accuracy.judge_offline(localizer, dataset, videos)
     assert 0 <= found.map["0.1:0.7"] <= 1
     assert np.isnan(found.mean_s)
@@ -113,15 +114,15 @@ def test_live_cost_is_flat(tmp_path):
     done = CliRunner().invoke(
         live_cost.main,
         [
-            str(DATA / "tiny.onnx"), "--snippets", "6000", "--streams", "4", "--threads", "1",
+            str(DATA / "tiny.onnx"), "--snippets", "2000", "--streams", "4", "--threads", "1",
             "--out", str(out),
         ],
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "| 4 | 1,500 |" in out.read_text()
+    assert "| 4 | 500 |" in out.read_text()
     pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(class_window_s=60), threads=1)
-    cost = live_cost.measure(pool, 1, 2000, quiet=True)
+    cost = live_cost.measure(pool, 1, 800, quiet=True)
     pool.close()
     assert cost.state_bytes[1] <= 1.5 * cost.state_bytes[0]
-    assert cost.ticks == 2000
+    assert cost.ticks == 800
     assert cost.p50_s <= cost.p99_s

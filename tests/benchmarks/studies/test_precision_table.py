@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_gets_one_line(tmp_path):
     for files, words in (
         ((FP32, changed(INT8, tmp_path, checkpoint_sha256="1" * 64)), "one checkpoint file"),
         ((changed(FP32, tmp_path, parity={}),), "no parity figures"),
-        ((DATA / "tiny.stream.onnx",), "a stream graph"),
+        ((DATA / "tiny.chunk.onnx",), "a chunk graph"),
         ((tmp_path / "tiny.engine",), "give ONNX files"),
         ((tmp_path / "none.onnx",), "no such file"),
     ):

@@ -91,7 +91,7 @@ def test_bad_videos_are_reported_and_the_others_converted(folder, tmp_path):
     (folder / "features" / "v2.npy").write_bytes(b"")
     result = run("convert", folder, tmp_path / "out", "--quiet", code=1)
     first, second = result.stderr.splitlines()
-    assert first.startswith("error: v1 as float32: 1 values are NaN or infinite")
+    assert first.startswith("error: v1 as float32: 1 value is NaN or infinite")
     assert second.endswith("v2.npy: the file is empty")
     written = sorted(path.name for path in (tmp_path / "out" / "features").iterdir())
     assert written == ["v0.npy", "v3.npy"]
@@ -173,7 +173,7 @@ def test_inspect_reports_every_problem(folder):
         "the features are far shorter than the annotated duration (v2)",
     ]
     first, second = report["problems"]
-    assert "v0.npy: 1 values are NaN or infinite" in first
+    assert "v0.npy: 1 value is NaN or infinite" in first
     assert "v1.npy: 5 channels a snippet, expected 3 + 3" in second
     assert "problems:" in run("inspect", folder, code=1).stdout
 
@@ -217,12 +217,38 @@ def test_bad_input_is_one_line(folder, tmp_path):
     assert "annotations.json: expected annotations as JSON" in refused("inspect", folder)
     (folder / "annotations.json").write_text(
         '{"database": {"v0": {"subset": "test", "annotations":'
-        ' [{"label": "a", "segment": [2, 1]}]}}}'
+        ' [{"label": null, "segment": [1, 2]}]}}}'
     )
-    assert "v0: a segment from 2 to 1 s" in refused("inspect", folder)
+    assert "a label is null: expected the class's name" in refused("inspect", folder)
 
 
 def test_help_has_an_example_for_every_command():
     for command in ("inspect", "convert", "synth"):
         assert f"co2net-data {command}" in run(command, "--help").stdout
     assert run("--version").stdout.startswith("co2net")
+
+
+def test_what_made_the_features_goes_along(folder, tmp_path):
+    extraction = {"backbone": {"name": "i3d"}, "flow": "tvl1"}
+    (folder / "features" / "extraction.json").write_text(json.dumps(extraction))
+    run("convert", folder, tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "features" / "extraction.json").read_text())
+    assert kept == extraction
+    assert 'extracted by:\n  {"backbone": {"name": "i3d"}, "flow": "tvl1"}' in (
+        run("inspect", tmp_path / "out").stdout
+    )
+    assert json.loads(run("inspect", folder, "--json").stdout)["extraction"] == extraction
+    # features of another source replace them, and what is said of them
+    (folder / "features" / "extraction.json").unlink()
+    run("convert", folder, tmp_path / "out", "--overwrite")
+    assert not (tmp_path / "out" / "features" / "extraction.json").exists()
+
+
+def test_leftovers_of_a_killed_run_do_not_block_and_are_swept(folder, tmp_path):
+    (tmp_path / "out" / "features").mkdir(parents=True)
+    (tmp_path / "out" / "features" / ".v0.npy.k3j2h1g0").write_bytes(b"half")
+    (tmp_path / "out" / ".annotations.json.k3j2h1g0").write_bytes(b"half")
+    run("convert", folder, tmp_path / "out", "--average-crops", "--offset-frames", 8)
+    assert not list((tmp_path / "out").rglob(".*"))
+    assert open_dataset(tmp_path / "out").timing.offset_frames == 8
+    assert "the first at frame 8" in run("inspect", tmp_path / "out").stdout

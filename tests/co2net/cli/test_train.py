@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,7 +85,7 @@ def test_print_config_needs_nothing_and_gives_what_a_config_file_takes(tmp_path)
     (tmp_path / "config.yaml").write_text(result.stdout)
     again = run("--config", tmp_path / "config.yaml", "--print-config")
     assert again.stdout == result.stdout
-    assert "seed: 7\n" in result.stdout
+    assert "seed: 7  # of the weights, the batches and the dropout\n" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,46 @@ def test_streams_in_two_folders_of_other_widths_and_stride(tiny, tmp_path):
     checkpoint = Checkpoint.load(tmp_path / "run" / "best.ckpt")
     assert (checkpoint.model.rgb_dim, checkpoint.model.flow_dim) == (6, 10)
     assert checkpoint.timing == SnippetTiming(8, 12.5)
+
+
+def test_print_config_says_what_each_key_means():
+    lines = run("--print-config").stdout.splitlines()
+    assert "iterations: 5000  # batches to train on" in lines
+    assert "  embed_dim: 2048  # width of the fused features" in lines
+    assert all(len(line) <= 110 for line in lines)
+
+
+def test_threads_are_set_and_recorded(tiny, tmp_path):
+    result = train(tiny, tmp_path / "run", "--threads", 2, "--set", "iterations=2")
+    assert result.exit_code == 0, result.output
+    (environment,) = (tmp_path / "run" / "environment.jsonl").read_text().splitlines()
+    assert json.loads(environment)["threads"] == 2
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path):
+    """In a process of its own: a module `torch` that stands for its slow import."""
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    paths = [str(tmp_path), *sys.path]
+    result = subprocess.run(
+        [sys.executable, "-m", "co2net.cli.train", "data", "--out", "run"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 130
+    assert result.stderr.strip() == "co2net-train: interrupted"
+
+
+def test_a_restart_by_torchrun_needs_no_resume_and_overwrites_nothing(tiny, tmp_path, monkeypatch):
+    train(tiny, tmp_path / "run", "--set", "iterations=3", "--set", "checkpoint_every=1")
+    (tmp_path / "run" / "last.ckpt").chmod(0o644)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    for out in (tmp_path / "run", tmp_path / "new"):
+        settings = ["--set", "iterations=5", "--set", "checkpoint_every=1"]
+        result = train(tiny, out, "--overwrite", *settings, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["runs"][0]["last"]["iteration"] == 5
+    lines = (tmp_path / "run" / "environment.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [0, 3]
 
 
 def test_help_shows_presets_and_examples():

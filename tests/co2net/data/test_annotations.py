@@ -11,10 +11,12 @@ from co2net.data.annotations import (
     Annotations,
     Video,
     read_annotations,
+    read_class_list,
     train_test_subsets,
     write_annotations,
 )
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import normalized
 
 
 def write_json(path, database, **extra):
@@ -55,8 +57,8 @@ def assert_equal(found, expected):
     assert found.classes == expected.classes
     assert len(found.videos) == len(expected.videos)
     for a, b in zip(found.videos, expected.videos, strict=True):
-        assert (a.name, a.subset, a.duration_s, a.labels) == (
-            b.name, b.subset, b.duration_s, b.labels,
+        assert (a.name, a.subset, a.duration_s, a.labels, a.fps) == (
+            b.name, b.subset, b.duration_s, b.labels, b.fps,
         )  # fmt: skip
         np.testing.assert_array_equal(a.segments, b.segments)
         np.testing.assert_array_equal(a.segment_labels, b.segment_labels)
@@ -113,8 +115,6 @@ def test_what_is_odd_in_a_bundle_is_counted(tmp_path):
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        ({"segments": [[[2.0, 1.0]], [[0, 1], [3, 4]], []]}, r"a: a segment from 2 to 1 s"),
-        ({"segments": [[[1.0, np.nan]], [[0, 1], [3, 4]], []]}, r"a: a segment from 1 to nan s"),
         ({"segments": [[[1.0]], [[0, 1], [3, 4]], []]}, r"a: expected segments as \[start, end\]"),
         ({"segments": [[], [[0, 1], [3, 4]], []]}, r"a: 0 segments but 1 labels"),
         ({"segments": [3.0, [], []]}, r"a: expected a list, found a float"),
@@ -184,11 +184,23 @@ def test_class_order_is_given_or_stated_or_sorted(tmp_path):
             '{"database": {"v": {"subset": "t", "annotations": [{"label": "a", "segment": "x"}]}}}',
             r"v: expected segments as \[start, end\]",
         ),
+        ('{"database": {"v": {"subset": null, "annotations": []}}}', "a subset that is None"),
+        (
+            '{"database": {"v": {"subset": "t", "labels": ["a"], "duration": 1e999}}}',
+            "v: a duration of inf s",
+        ),
+        (
+            '{"database": {"v": {"subset": "t", "labels": ["a"], "fps": 0}}}',
+            "v: a frame rate of 0 fps",
+        ),
+        ('{"database": {"v": {"subset": "t", "duration": 1%s}}}' % ("0" * 400), "OverflowError"),
         (
             '{"database": {"v": {"subset": "t", "annotations": '
-            '[{"label": "a", "segment": ["5", "4.5"]}]}}}',
-            r"v: a segment from 5 to 4.5 s",
+            '[{"label": null, "segment": [1, 2]}]}}}',
+            "v: .*a label is null: expected the class's name",
         ),
+        ('{"database": {"v": {"subset": "t"}}, "classes": 5}', "classes: expected a list of names"),
+        ('{"database": {"v": {"subset": "t", "labels": 5}}}', "'int' object is not iterable"),
         ("[" * 100_000, "expected annotations as JSON"),
     ],
 )
@@ -243,7 +255,9 @@ def test_the_subsets_follow_the_convention_they_show(tmp_path, subsets, expected
 
 seconds = st.floats(0, 1e5, allow_nan=False)
 segments = st.lists(st.tuples(seconds, seconds).map(sorted), max_size=4)
-names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
+    lambda name: normalized(name) == name
+)
 
 
 @st.composite
@@ -262,6 +276,7 @@ def annotation_sets(draw):
             segments=found,
             segment_labels=np.array([draw(label) for _ in found], dtype=np.int64),
             ambiguous=np.array(draw(segments), dtype=np.float64).reshape(-1, 2),
+            fps=draw(st.none() | st.floats(1, 240)),
         )
         videos.append(video)
     return Annotations(classes, tuple(videos))
@@ -272,3 +287,91 @@ def test_json_keeps_everything(tmp_path_factory, annotations):
     path = tmp_path_factory.getbasetemp() / "any.json"
     write_annotations(annotations, path)
     assert_equal(read_annotations(path), annotations)
+
+
+def test_a_reversed_segment_leaves_only_itself_out(tmp_path):
+    path = write_json(
+        tmp_path / "x.json",
+        {
+            "v1": entry(("Run", ["5", "4.5"]), ("Jump", [1, 2]), ("Ambiguous", [9, 8])),
+            "v2": entry(("Run", [1, float("nan")]), ("Run", [3, 3])),
+        },
+    )
+    annotations = read_annotations(path)
+    first, second = annotations.videos
+    np.testing.assert_array_equal(first.segments, [[1, 2]])
+    assert [annotations.classes[label] for label in first.segment_labels] == ["Jump"]
+    # what the video shows is still said
+    assert [annotations.classes[label] for label in first.labels] == ["Jump", "Run"]
+    assert first.ambiguous.shape == (0, 2)
+    np.testing.assert_array_equal(second.segments, [[3, 3]])
+    assert annotations.warnings == (
+        "3 segments: ends before it starts or is not finite, left out "
+        "(v1: 5 to 4.5 s, v1: 9 to 8 s, v2: 1 to nan s)",
+    )
+
+
+def test_white_space_and_unicode_form_do_not_make_classes_or_videos(tmp_path):
+    path = tmp_path / "x.json"
+    database = {
+        "caf\u00e9 ": entry(("Jump ", [1, 2]), ("High  Jump", [1, 2])),
+        "cafe\u0301": entry(("Run", [1, 2])),
+        "b": entry(("\tJump", [3, 4]), ("High\u00a0Jump", [1, 2])),
+    }
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"database": database}).encode())
+    annotations = read_annotations(path)
+    assert annotations.classes == ("High Jump", "Jump")
+    assert [video.name for video in annotations.videos] == ["caf\u00e9", "b"]
+    assert annotations.warnings == (
+        "1 video: annotated twice, only the first entry counts (caf\u00e9)",
+    )
+
+
+def test_labels_that_only_case_tells_apart_or_that_are_numbers_are_named(tmp_path):
+    path = write_json(
+        tmp_path / "x.json",
+        {"v1": entry(("Jump", [1, 2]), ("jump", [1, 2])), "v2": entry((3, [1, 2]), (4.0, [1, 2]))},
+    )
+    annotations = read_annotations(path)
+    assert annotations.classes == ("3", "4", "Jump", "jump")
+    assert annotations.warnings == (
+        "1 video: labels are numbers, taken as the names of classes (v2)",
+        "classes that only case tells apart are kept apart: 'Jump' and 'jump'",
+    )
+
+
+def test_one_file_per_subset_is_one_dataset(tmp_path):
+    for subset, name in (("train", "a"), ("val", "b")):
+        database = {
+            name: {"duration_second": 9, "annotations": entry(("Run", [1, 2]))["annotations"]}
+        }
+        (tmp_path / f"anet_anno_{subset}.json").write_text(json.dumps(database))
+    (tmp_path / "._anet_anno_val.json").write_bytes(b"\0Mac")
+    annotations = read_annotations(tmp_path)
+    assert [(v.name, v.subset, v.duration_s) for v in annotations.videos] == [
+        ("a", "train", 9.0),
+        ("b", "val", 9.0),
+    ]
+    alone = read_annotations(tmp_path / "anet_anno_val.json")
+    assert [video.subset for video in alone.videos] == ["val"]
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(InputError, match=r"several JSON files .*: say with --annotations"):
+        read_annotations(tmp_path)
+
+
+def test_a_class_list_may_have_a_byte_order_mark(tmp_path):
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfJump\r\n High  Jump \r\n\r\n")
+    assert read_class_list(tmp_path / "classes.txt") == ("Jump", "High Jump")
+
+
+def test_a_bundle_cannot_make_memory_of_nothing(tmp_path):
+    folder = write_bundle(tmp_path / "notes")
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 0), }"
+    (folder / "videoname.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
+    )
+    with pytest.raises(InputError, match=r"videoname\.npy: damaged: an array of shape"):
+        read_annotations(folder)
+    np.save(folder / "videoname.npy", np.array([b"n" * 10_000, b"b", b"c"]))
+    with pytest.raises(InputError, match="a name of 10000 characters"):
+        read_annotations(folder)

@@ -242,12 +242,12 @@ def truncate(folder):
 BAD_FEATURES = {
     "empty": (damage("v1.npy", b""), r"v1\.npy: the file is empty"),
     "truncated": (truncate, r"v1\.npy: damaged or truncated"),
-    "no array": (damage("v1.npy", b"text"), r"v1\.npy: damaged or truncated"),
+    "no array": (damage("v1.npy", b"text"), r"v1\.npy: damaged: not a .npy array"),
     "width": (damage("v1.npy", rows(11, 5)), r"v1\.npy: 5 channels a snippet, expected 3 \+ 3"),
     "T = 0": (damage("v1.npy", rows(0, 6)), r"v1\.npy: no snippets \(T = 0\)"),
     "integers": (damage("v1.npy", np.ones((11, 6), int)), r"v1\.npy: expected floating-point"),
     "objects": (damage("v1.npy", np.array([None])), r"v1\.npy: an object array"),
-    "dimensions": (damage("v1.npy", rows(11, 6)[None]), r"v1\.npy: expected an array \(T, D\)"),
+    "dimensions": (damage("v1.npy", np.ones((11, 3, 2))), r"v1\.npy: expected an array \(T, D\)"),
 }
 
 
@@ -269,7 +269,7 @@ def test_values_that_are_not_finite_are_refused_on_loading(folder, value):
     features[3, 2] = value
     np.save(folder / "features" / "v1.npy", features)
     dataset = open_dataset(folder)
-    with pytest.raises(InputError, match=r"v1\.npy: 1 values are NaN or infinite .* snippet 3"):
+    with pytest.raises(InputError, match=r"v1\.npy: 1 value is NaN or infinite .* snippet 3"):
         dataset.load_features("v1")
 
 
@@ -308,3 +308,109 @@ def test_odd_channels_need_a_split(folder):
     with pytest.raises(InputError, match="5 channels a snippet do not halve: say --rgb-dim"):
         open_dataset(folder)
     assert open_dataset(folder, DatasetOptions(rgb_dim=2)).flow_dim == 3
+
+
+def test_transposed_features_are_named(folder):
+    for index in range(4):
+        np.save(folder / "features" / f"v{index}.npy", rows(10 + index, 6).T)
+    with pytest.raises(InputError, match=r"every video has 6 rows .* transposed\? Expected .*T, D"):
+        open_dataset(folder)
+
+
+def test_streams_in_one_folder_or_one_archive_are_read(folder):
+    for index in range(4):
+        (folder / "features" / f"v{index}.npy").unlink()
+        rgb, flow = rows(10 + index, 2, 1), rows(10 + index - index % 3, 3, 2)
+        if index < 2:
+            np.save(folder / "features" / f"v{index}_rgb.npy", rgb)
+            np.save(folder / "features" / f"v{index}_flow.npy", flow)
+        else:
+            np.savez(folder / "features" / f"v{index}.npz", rgb=rgb, flow=flow)
+    (folder / "features" / "._v0_rgb.npy").write_bytes(b"\0Mac")
+    dataset = open_dataset(folder)
+    assert (dataset.rgb_dim, dataset.flow_dim) == (2, 3)
+    assert [dataset.length(f"v{i}") for i in range(4)] == [10, 10, 10, 13]
+    np.testing.assert_array_equal(dataset.features("v1"), [[1, 1, 2, 2, 2]] * 10)
+    assert dataset.warnings == (
+        "2 videos: RGB and flow differ by up to 2 snippets, the longer is cut (v1, v2)",
+    )
+
+
+def test_an_array_of_archives_is_chosen_and_crops_are_averaged(folder):
+    for index in range(4):
+        (folder / "features" / f"v{index}.npy").unlink()
+        crops = np.stack([rows(10 + index, 6, crop) for crop in range(10)], axis=1)
+        np.savez(folder / "features" / f"v{index}.npz", feats=crops, scores=rows(10 + index, 2))
+    with pytest.raises(InputError, match=r"expected one array, or rgb and flow.* --key"):
+        open_dataset(folder)
+    with pytest.raises(InputError, match="10 crops of each snippet"):
+        open_dataset(folder, DatasetOptions(key="feats"))
+    dataset = open_dataset(folder, DatasetOptions(key="feats", average_crops=True))
+    np.testing.assert_array_equal(dataset.features("v0"), rows(10, 6, 4.5))
+
+
+def test_one_stream_of_i3d_is_named(folder):
+    for index in range(4):
+        np.save(folder / "features" / f"v{index}.npy", rows(10 + index, 1024))
+    (warning,) = open_dataset(folder).warnings
+    assert "1024 channels are those of one stream of I3D" in warning
+    assert open_dataset(folder, DatasetOptions(rgb_dim=512)).warnings == ()
+
+
+def test_each_video_s_own_frame_rate_is_used_unless_fps_is_given(folder):
+    document = json.loads((folder / "annotations.json").read_text())
+    for index, entry in enumerate(document["database"].values()):
+        entry["fps"] = 30 if index else 24
+        entry["duration"] = (10 + index) * 16 / entry["fps"]
+    (folder / "annotations.json").write_text(json.dumps(document))
+    dataset = open_dataset(folder)
+    assert dataset.timing == SnippetTiming(16, 30)
+    assert [video.fps for video in dataset.annotations.videos] == [24, 30, 30, 30]
+    assert dataset.warnings == (
+        "1 video: another frame rate than 30 fps: each is timed at its own (v0)",
+    )
+    forced = open_dataset(folder, DatasetOptions(fps=30))
+    assert [video.fps for video in forced.annotations.videos] == [None] * 4
+    assert forced.warnings == (
+        "1 video: annotated with another frame rate, timed at 30 fps as --fps says (v0)",
+    )
+
+
+def test_the_first_window_s_offset_is_taken_from_the_options_or_the_json(folder):
+    assert open_dataset(folder, DatasetOptions(offset_frames=8)).timing.offset_frames == 8
+    document = json.loads((folder / "annotations.json").read_text())
+    document["timing"] = {"snippet_frames": 16, "fps": 25.0, "offset_frames": 4}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    dataset = open_dataset(folder)
+    assert dataset.timing == SnippetTiming(16, 25.0, 4)
+    assert dataset.warnings == ()
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_a_class_without_training_videos_is_named_with_its_cost(folder, features):
+    document = json.loads((folder / "annotations.json").read_text())
+    document["database"]["v3"]["annotations"][0]["label"] = "b"
+    (folder / "annotations.json").write_text(json.dumps(document))
+    assert open_dataset(folder, features=features).warnings == (
+        "1 class: 0 training videos: cannot be learned, counts as AP 0 (b)",
+    )
+    only_test = DatasetOptions(train_subset="test")
+    assert open_dataset(folder, only_test, features=features).warnings == ()
+
+
+def test_unicode_forms_of_a_file_s_name_are_one_video(folder):
+    document = json.loads((folder / "annotations.json").read_text())
+    document["database"]["caf\u00e9 "] = document["database"].pop("v0")
+    (folder / "annotations.json").write_text(json.dumps(document))
+    (folder / "features" / "v0.npy").rename(folder / "features" / "v_cafe\u0301.npy")
+    assert open_dataset(folder).length("caf\u00e9") == 10
+
+
+def test_what_made_the_features_is_kept(folder, tmp_path):
+    assert open_dataset(folder).extraction is None
+    extraction = {"backbone": {"name": "i3d"}, "flow": "tvl1"}
+    (folder / "features" / "extraction.json").write_text(json.dumps(extraction))
+    assert open_dataset(folder).extraction == extraction
+    (folder / "features" / "extraction.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"extraction\.json: expected a JSON object"):
+        open_dataset(folder)

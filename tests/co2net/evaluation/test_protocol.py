@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,35 @@ def test_protocols_differ_as_described():
 def test_without_predictions_the_map_is_zero():
     judged = evaluate({}, [video("x", [[0, 5]], [0])], ("a", "b"))
     assert judged.result.map.tolist() == [0.0] * 9
+
+
+@pytest.mark.parametrize("protocol", ["co2net", "activitynet"])
+def test_perfect_snippets_score_100_whatever_the_video_s_frame_rate(protocol):
+    """Detections are timed at the dataset's 25 fps, annotations at each video's own rate."""
+    videos, results = [], {}
+    for name, fps in (("x", 23.976), ("y", None), ("z", 30.0)):
+        snippets = np.array([[180.0, 184.0], [7.0, 30.0]])
+        own = SnippetTiming(16, fps or 25.0)
+        truth = own.to_seconds(snippets)
+        videos.append(replace(video(name, truth, [0, 1], [(1.0, 2.0)]), fps=fps))
+        results[name] = detections(
+            [[*TIMING.to_seconds(snippets[0]), 0, 1], [*TIMING.to_seconds(snippets[1]), 1, 1]]
+        )
+    found = evaluate(results, videos, ("a", "b"), EvaluationOptions.of(protocol), TIMING)
+    np.testing.assert_allclose(found.result.map, 1)
+    np.testing.assert_allclose(found.prediction_s, found.instance_s)
+
+
+def test_an_offset_shifts_the_snippets():
+    shifted = SnippetTiming(16, 25.0, 8)
+    np.testing.assert_allclose(shifted.to_seconds([0, 2]), [0.32, 1.6])
+    np.testing.assert_allclose(shifted.to_snippets([0.32, 1.6]), [0, 2])
+    assert shifted.snippet_s == 0.64
+    with pytest.raises(ValueError, match="offset_frames must not be negative"):
+        SnippetTiming(offset_frames=-1)
+
+
+def test_labels_differ_neither_in_white_space_nor_in_unicode_form():
+    truth = [video("x", [[0, 1]], [0])]
+    found = {"x": detections([[0, 1, 0, 1]], classes=("cafe\u0301 ", "b"))}
+    assert evaluate(found, truth, ("caf\u00e9", "b")).result.map[0] == 1

@@ -1,17 +1,25 @@
 import itertools
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net.training.best import Score, headline, score_of, update
+from co2net.training.best import (
+    Score,
+    headline_average,
+    selection_score,
+    undecided_note,
+    update_best,
+)
 from co2net.training.validation import LabelScores
+from co2net_runtime.errors import InputError
 
 
 def best_of(scores):
     best = None
     for iteration, score in enumerate(scores):
-        best = update(best, iteration, score)
+        best = update_best(best, iteration, score)
     return best
 
 
@@ -41,10 +49,28 @@ def test_ties_go_to_the_lower_loss_and_do_not_drift_down():
 
 def test_one_held_out_video_is_a_tie():
     scores = [
-        score_of("best-on-holdout", None, LabelScores(value, loss, 20))
+        selection_score("best-on-holdout", None, LabelScores(value, loss, 20))
         for value, loss in [(0.975, 2.8), (0.9625, 2.6), (0.90, 2.0)]
     ]
     assert best_of(scores).iteration == 1
+
+
+@pytest.mark.parametrize(("value", "loss"), [(0.5, math.nan), (math.nan, 1.0), (0.5, math.inf)])
+def test_nan_never_chooses(value, loss):
+    with pytest.raises(InputError, match="cannot choose a checkpoint"):
+        selection_score("best-on-holdout", None, LabelScores(value, loss, 20))
+
+
+def test_a_hold_out_that_ties_throughout_is_said():
+    def records(*maps):
+        found = [{"holdout": {"classification_map": each, "videos": 10}} for each in maps]
+        return [{"iteration": 1}, *found]
+
+    assert "could not choose between 2 evaluations (100.00 to 100.00 on 10 videos)" in (
+        undecided_note(records(1.0, 1.0)) or ""
+    )
+    assert undecided_note(records(1.0)) is None
+    assert undecided_note(records(0.5, 1.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +78,7 @@ def test_one_held_out_video_is_a_tie():
     [({"0.1:0.5": 0.5, "0.1:0.7": 0.4, "all": 0.3}, "0.1:0.7"), ({"all": 0.3}, "all")],
 )
 def test_headline_is_what_papers_quote(averages, name):
-    assert headline(averages) == (name, averages[name])
+    assert headline_average(averages) == (name, averages[name])
 
 
 def test_order_of_equal_scores_does_not_matter_for_the_value():

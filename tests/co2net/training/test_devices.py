@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from co2net.training.devices import OutOfMemory, describe, explained_memory, resolve
+from co2net.training.devices import OutOfMemory, describe_device, explained_memory, resolve_device
 from co2net_runtime.errors import BackendError
 
 CPU = torch.device("cpu")
@@ -10,20 +10,20 @@ CPU = torch.device("cpu")
 def test_auto_takes_what_there_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert resolve("auto") == CPU
+    assert resolve_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert resolve("auto").type == "cuda"
+    assert resolve_device("auto").type == "cuda"
 
 
 def test_a_device_that_is_not_there_is_an_error_not_a_fallback(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match="no cuda device here"):
-        resolve("cuda")
+        resolve_device("cuda")
 
 
 def test_the_device_in_words():
-    assert describe(CPU).startswith("cpu (")
-    assert "threads" in describe(CPU)
+    assert describe_device(CPU).startswith("cpu (")
+    assert "threads" in describe_device(CPU)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_out_of_memory_says_what_to_make_smaller(error):
         raise error
 
 
-def test_the_cpus_own_message_is_recognised():
+def test_the_cpus_own_message_is_recognized():
     with pytest.raises(OutOfMemory), explained_memory(CPU, "it", "less"):
         torch.empty(2**60, dtype=torch.uint8)
 

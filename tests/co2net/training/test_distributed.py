@@ -14,14 +14,14 @@ import torch
 from co2net.checkpoint import Checkpoint
 from co2net.config import TrainConfig
 from co2net.data.dataset import open_dataset
-from co2net.training.distributed import Group
+from co2net.training.distributed import ProcessGroup
 from co2net.training.run_folder import RunFolder
 from co2net.training.training_data import TrainingData
 from co2net_runtime.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).with_name("distributed_worker.py")
-ALONE = Group(torch.device("cpu"))
+ALONE = ProcessGroup(torch.device("cpu"))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,21 +34,42 @@ def worker():
     return module
 
 
-@pytest.fixture(scope="module")
-def out(tiny, tmp_path_factory):
-    """What two processes wrote: gradients.pt, and the runs `whole` and `parts`."""
-    folder = tmp_path_factory.mktemp("two")
-    for name in ("whole", "parts"):
-        (folder / name).mkdir()
+def launch(*arguments, restarts=0):
+    """Run the worker in two processes."""
     python_path = f"{ROOT}{os.pathsep}{ROOT / 'runtime'}"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    result = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", str(WORKER), str(tiny.folder), str(folder)],
+    options = ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
+    return subprocess.run(
+        [*launcher, *options, str(WORKER), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(tiny, tmp_path_factory):
+    """The folder two processes wrote: gradients.pt, and the runs `whole` and `parts`."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("whole", "parts"):
+        (folder / name).mkdir()
+    result = launch(tiny.folder, folder)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+def test_torchrun_restarts_a_killed_rank_and_ends_as_if_it_had_lived(tiny, out, tmp_path):
+    result = launch(tiny.folder, tmp_path / "run", "command", restarts=1)
+    assert result.returncode == 0, result.stderr
+    # the survivor says why it ended
+    assert "another process of this training has ended" in result.stderr
+    runs = [RunFolder(folder) for folder in (out / "whole", tmp_path / "run")]
+    whole, restarted = (Checkpoint.load(run.last) for run in runs)
+    for name, value in whole.weights.items():
+        assert torch.equal(value, restarted.weights[name]), name
+    totals = [[r["total"] for r in run.read_metrics() if "total" in r] for run in runs]
+    assert totals[0] == totals[1]
+    environments = runs[1].environment.read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in environments] == [0, 3]
 
 
 def test_gradients_are_the_mean_of_the_ranks_gradients(tiny, out, worker):

@@ -5,8 +5,8 @@ import torch
 
 from co2net.config import NetworkOptions, TrainConfig
 from co2net.data.dataset import open_dataset
-from co2net.training.distributed import Group
-from co2net.training.train_step import Learner
+from co2net.training.distributed import ProcessGroup
+from co2net.training.train_step import Trainer
 from co2net.training.training_data import TrainingData
 from co2net.training.validation import evaluating, predict
 
@@ -17,20 +17,20 @@ def test_eight_steps_equal_golden(golden, golden_inputs, tmp_path):
     dropless = NetworkOptions(stream_dropout=0.0, dropout=0.0)
     config = TrainConfig(max_snippets=64, select="last", model=dropless)
     data = TrainingData.of(open_dataset(tmp_path), config)
-    learner = Learner(data.model_config(config), config, Group(torch.device("cpu")))
+    trainer = Trainer(data.model_config(config), config, ProcessGroup(torch.device("cpu")))
     with torch.no_grad():
-        for name, value in learner.model.state_dict().items():
+        for name, value in trainer.model.state_dict().items():
             value.copy_(torch.from_numpy(golden_inputs.parameter(name, tuple(value.shape))))
     sampler = data.sampler(config)
     losses = []
-    for _ in range(8):
+    for number in range(8):
         draw = sampler.draw()
         videos = [data.dataset.features(data.names[index]) for index in draw.videos]
         rows = [video[snippets] for video, snippets in zip(videos, draw.snippets, strict=True)]
         labels = torch.from_numpy(data.labels[draw.videos])
-        losses.append(learner.step(torch.from_numpy(np.stack(rows)), labels, 0.0)["total"])
+        losses.append(trainer.step(torch.from_numpy(np.stack(rows)), labels, number + 1)["total"])
     np.testing.assert_allclose(losses, arrays["losses"], rtol=2e-5)
-    with evaluating(learner.model):
-        outputs = predict(learner.model, data.dataset.features(data.evaluated[0].name))
+    with evaluating(trainer.model):
+        outputs = predict(trainer.model, data.dataset, data.evaluated[0].name)
     np.testing.assert_allclose(outputs.cas.numpy(), arrays["after_cas"], atol=1e-3)
     np.testing.assert_allclose(outputs.attention.numpy(), arrays["after_attn"], atol=1e-5)

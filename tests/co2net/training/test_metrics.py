@@ -1,10 +1,11 @@
 import sys
+from datetime import datetime
 
 import pytest
 
 from co2net.results.curves import draw_curves
-from co2net.training.metrics import NO_TENSORBOARD, Recorder, describe_scores
-from co2net.training.progress import Pace, StatusLine, duration
+from co2net.training.metrics import NO_TENSORBOARD, MetricsWriter, describe_scores
+from co2net.training.progress import ProgressLine, ProgressMeter, duration
 from co2net.training.run_folder import RunFolder
 from co2net.training.validation import DetectionScores, LabelScores
 
@@ -16,13 +17,13 @@ LABELS = LabelScores(0.8, 2.5, 20)
 
 
 def record(run, first, last):
-    with Recorder(run, first) as recorder:
+    with MetricsWriter(run, first) as metrics:
         for iteration in range(first, last + 1):
-            recorder.iteration(
+            metrics.iteration(
                 iteration, {"total": 3.0 / iteration, "seconds": 0.1, "data_seconds": 0.01}
             )
-        recorder.evaluation(last, DETECTION, LABELS)
-    return recorder
+        metrics.evaluation(last, DETECTION, LABELS)
+    return metrics
 
 
 def test_tensorboard_reads_what_the_metrics_hold(tmp_path):
@@ -49,10 +50,10 @@ def test_without_tensorboard_it_says_so_and_records_the_rest(tmp_path, monkeypat
 
 
 def test_processes_that_do_not_lead_write_nothing(tmp_path):
-    with Recorder(None, 1) as recorder:
-        recorder.iteration(1, {"total": 1.0})
-        recorder.evaluation(1, DETECTION, LABELS)
-    assert recorder.note is None
+    with MetricsWriter(None, 1) as metrics:
+        metrics.iteration(1, {"total": 1.0})
+        metrics.evaluation(1, DETECTION, LABELS)
+    assert metrics.note is None
 
 
 def test_scores_in_words():
@@ -73,19 +74,24 @@ def test_curves_are_drawn_of_short_and_long_runs(iterations, tmp_path):
 
 def test_durations_and_pace():
     assert [duration(s) for s in (0, 59.6, 61, 3725)] == ["0:00", "1:00", "1:01", "1:02:05"]
-    pace = Pace(100)
-    assert pace.describe(10, 2.0, 2.5) == "iteration 10/100  loss 2.500  2.00 s/it  ETA 3:00"
-    assert "2.10 s/it" in pace.describe(11, 3.0, 2.5)
+    meter = ProgressMeter(100)
+    now = datetime(2026, 1, 2, 13, 4, 5)
+    values = {"mil_orig": 1.25, "guide": 0.5, "total": 2.5, "grad_norm": 9, "learning_rate": 5e-5}
+    assert meter.describe(10, 2.0, values, now) == (
+        "13:04:05  iteration 10/100  ETA 3:00  2.00 s/it  loss 2.500  lr 5.00e-05  "
+        "mil_orig 1.250 guide 0.500"
+    )
+    assert "2.10 s/it" in meter.describe(11, 3.0, values, now)
 
 
 def test_a_log_gets_notes_at_once_and_status_lines_now_and_then(capsys, monkeypatch):
-    line = StatusLine()
+    line = ProgressLine()
     line.show("too early")
     monkeypatch.setattr("co2net.training.progress.LOG_INTERVAL_S", 0.0)
-    line = StatusLine()
+    line = ProgressLine()
     line.show("status")
     line.note("note")
-    StatusLine(quiet=True).note("silent")
+    ProgressLine(quiet=True).note("silent")
     captured = capsys.readouterr()
     assert captured.err == "status\nnote\n"
     assert captured.out == ""

@@ -1,4 +1,4 @@
-"""The graph optimised for the CPU says what the plain graph says."""
+"""The graph optimized for the CPU says what the plain graph says."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from co2net.config import ModelConfig
 from co2net.model import CO2Net
 from co2net_export.cli import main
-from co2net_export.cpu.cpu_graph import optimise_for_cpu
+from co2net_export.cpu.cpu_graph import optimize_for_cpu
 from co2net_export.graph.convert import convert
 from co2net_runtime.artefact.contract import MIN_ROWS, MIN_ROWS_NAME, OUTPUT_NAMES
 from co2net_runtime.artefact.onnx_file import read_contract
@@ -31,7 +31,7 @@ def open_graph(model):
 
 
 def graphs(config, kind, *, biased=True):
-    """The plain graph, and the optimised one in its fast form at any length."""
+    """The plain graph, and the optimized one in its fast form at any length."""
     torch.manual_seed(3)
     model = CO2Net(config).eval()
     if biased:  # initial biases are 0, and the exporter then drops them
@@ -39,12 +39,12 @@ def graphs(config, kind, *, biased=True):
             if name.endswith("bias"):
                 torch.nn.init.normal_(parameter)
     plain = convert(model, kind=kind)
-    return plain, optimise_for_cpu(plain, config, min_rows=0)
+    return plain, optimize_for_cpu(plain, config, min_rows=0)
 
 
 @pytest.fixture(
     scope="module",
-    params=[("whole", 1, True), ("whole", 5, False), ("stream", 1, False), ("stream", 5, True)],
+    params=[("whole", 1, True), ("whole", 5, False), ("chunk", 1, False), ("chunk", 5, True)],
     ids=lambda parameters: f"{parameters[0]}-pool{parameters[1]}",
 )
 def pair(request):
@@ -61,7 +61,7 @@ def feeds(lengths, kind, *, seed=0, longest=None, dim=ODD.feature_dim):
     for row, length in zip(batch, lengths, strict=True):
         row[:length] = np.abs(rng.standard_normal((length, dim)))
     given = {"features": batch, "lengths": np.array(lengths, np.int64)}
-    if kind == "stream":
+    if kind == "chunk":
         given["context"] = rng.random((len(lengths), dim), np.float32)
     return given
 
@@ -111,18 +111,18 @@ def test_neighbours_in_a_batch_do_not_matter(pair):
 
 def test_number_of_snippets_chooses_the_form(tiny, tiny_graph):
     config = tiny.tiny_checkpoint().model
-    graph = optimise_for_cpu(tiny_graph, config)
-    plain, optimised = open_graph(tiny_graph), open_graph(graph)
+    graph = optimize_for_cpu(tiny_graph, config)
+    plain, optimized = open_graph(tiny_graph), open_graph(graph)
     short, long = (
         feeds([length], "whole", dim=config.feature_dim) for length in (MIN_ROWS - 2, MIN_ROWS - 1)
     )
     assert_equal = np.testing.assert_array_equal
-    for found, wanted in zip(optimised.run(None, short), plain.run(None, short), strict=True):
+    for found, wanted in zip(optimized.run(None, short), plain.run(None, short), strict=True):
         assert_equal(found, wanted)
     # the fast form rounds differently
     assert any(
         not np.array_equal(found, wanted)
-        for found, wanted in zip(optimised.run(None, long), plain.run(None, long), strict=True)
+        for found, wanted in zip(optimized.run(None, long), plain.run(None, long), strict=True)
     )
     # a session may move the border
     options = onnxruntime.SessionOptions()
@@ -135,7 +135,7 @@ def test_number_of_snippets_chooses_the_form(tiny, tiny_graph):
 
 
 def test_standard_operators_and_plain_weights_once(tiny, tiny_graph):
-    plain, fast = tiny_graph, optimise_for_cpu(tiny_graph, tiny.tiny_checkpoint().model)
+    plain, fast = tiny_graph, optimize_for_cpu(tiny_graph, tiny.tiny_checkpoint().model)
     onnx.checker.check_model(fast, full_check=True)
     assert [(entry.domain, entry.version) for entry in fast.opset_import] == [("", 20)]
     names = [tensor.name for tensor in fast.graph.initializer]

@@ -7,7 +7,7 @@ import torch
 from co2net.data.dataset import open_dataset
 from co2net_export.export import Exporter
 from co2net_export.graph.streaming_model import IncrementalModel
-from co2net_export.parity.videos import choose
+from co2net_export.parity.videos import calibration_split
 from co2net_export.precision.options import PrecisionOptions
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.pool import LiveOptions, LivePool
@@ -40,16 +40,16 @@ def test_blocks_give_the_whole_video(tiny, blocks):
 
 def test_written_graph_holds_the_prior_and_is_fp32_only(tiny, data, tmp_path):
     dataset = open_dataset(data)
-    material = choose(dataset)
+    split = calibration_split(dataset)
     exporter = Exporter(
-        tiny.tiny_checkpoint(), checkpoint_sha256="ab" * 32, dataset=dataset, material=material,
+        tiny.tiny_checkpoint(), checkpoint_sha256="ab" * 32, dataset=dataset, split=split,
         quiet=True,
     )  # fmt: skip
     with pytest.raises(InputError, match="live streams is fp32, not fp16"):
         exporter.write(tmp_path / "m.onnx", PrecisionOptions(precision="fp16"), live=True)
     written = exporter.write(tmp_path / "m.onnx", live=True)
     assert [entry.path.name for entry in written] == ["m.onnx", "m.live.onnx"]
-    means = [dataset.load_features(video.name).mean(axis=0) for video in material.calibration]
+    means = [dataset.load_features(video.name).mean(axis=0) for video in split.calibration]
     contract = written[1].contract
     np.testing.assert_allclose(contract.context_prior, np.mean(means, axis=0), rtol=1e-5)
     pool = LivePool.load(tmp_path / "m.onnx", LiveOptions(context="prior"), threads=1)

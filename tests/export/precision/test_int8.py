@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from co2net_export.graph.session import open_graph
 from co2net_export.precision.calibration import collect, min_max
-from co2net_export.precision.int8 import SCHEMES, _weight_scale, layer_names, plan, quantise
+from co2net_export.precision.int8 import SCHEMES, _weight_scale, layer_names, plan, quantize
 from co2net_export.precision.options import FINE_LAYERS, FLOAT_LAYERS
 
 PRECISIONS = tuple(SCHEMES)
@@ -28,7 +28,7 @@ def ranges(tiny, tiny_graph):
 def lowered(graph, precision, ranges, fine=FINE_LAYERS):
     scheme = SCHEMES[precision]
     layers = [name for name in layer_names(graph) if name not in FLOAT_LAYERS]
-    return quantise(graph, plan(graph, layers, scheme, fine), scheme, ranges)
+    return quantize(graph, plan(graph, layers, scheme, fine), scheme, ranges)
 
 
 def stored(graph):
@@ -66,7 +66,7 @@ def test_cpu_scheme_is_unsigned_with_int32_biases(tiny_graph, ranges):
 def test_trt_scheme_is_symmetric_with_float_biases_and_layer_inputs_alone(tiny_graph, ranges):
     graph = lowered(tiny_graph, "int8-trt", ranges)
     constants = stored(graph)
-    dequantised = {
+    dequantized = {
         node.output[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"
     }
     readers = {name: node for node in graph.graph.node for name in node.input}
@@ -76,12 +76,12 @@ def test_trt_scheme_is_symmetric_with_float_biases_and_layer_inputs_alone(tiny_g
             assert zero.dtype == np.int8, node.name
             assert not zero.any(), node.name
         if node.op_type == "QuantizeLinear":
-            dequantise = readers[node.output[0]]
-            assert dequantise.op_type == "DequantizeLinear"
-            assert readers[dequantise.output[0]].op_type in ("Conv", "Gemm", "Sub")
+            dequantize = readers[node.output[0]]
+            assert dequantize.op_type == "DequantizeLinear"
+            assert readers[dequantize.output[0]].op_type in ("Conv", "Gemm", "Sub")
         if node.op_type in ("Conv", "Gemm") and node.name not in FLOAT_LAYERS:
             # TensorRT takes int8 weights with int8 activations alone
-            assert set(node.input[:2]) <= dequantised, node.name
+            assert set(node.input[:2]) <= dequantized, node.name
     assert constants["classifier.1.bias"].dtype == np.float32
 
 
@@ -105,28 +105,28 @@ def test_outputs_are_close_and_padding_stays_exact(tiny, tiny_graph, ranges, pre
         assert 0 < difference.max() < 0.2
 
 
-def test_onnxruntime_fuses_every_quantised_layer(tiny_graph, ranges, tmp_path):
-    """Else the CPU would dequantise and multiply in float: slower than fp32."""
+def test_onnxruntime_fuses_every_quantized_layer(tiny_graph, ranges, tmp_path):
+    """Else the CPU would dequantize and multiply in float: slower than fp32."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
     content = lowered(tiny_graph, "int8-cpu", ranges).SerializeToString()
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    optimised = onnx.load(tmp_path / "optimised.onnx").graph
-    kinds = [node.op_type for node in optimised.node]
+    optimized = onnx.load(tmp_path / "optimized.onnx").graph
+    kinds = [node.op_type for node in optimized.node]
     assert kinds.count("QLinearConv") == 4
     assert kinds.count("Conv") + kinds.count("FusedConv") == len(FLOAT_LAYERS) + 4
     assert kinds.count("Gemm") + kinds.count("FusedGemm") == 2
     # the int8 weights of the layers in float were expanded once, at loading
-    assert not any(node.name.endswith(".expanded") for node in optimised.node)
+    assert not any(node.name.endswith(".expanded") for node in optimized.node)
     assert "DequantizeLinear" in kinds
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_fine_layers_see_more_than_8_bits(tiny, tiny_graph, ranges, precision):
-    """Where only the attention heads are quantised, the attention moves far less."""
+    """Where only the attention heads are quantized, the attention moves far less."""
     scheme = SCHEMES[precision]
     video = tiny.tiny_videos()["video_40"][None]
     feeds = {"features": video, "lengths": np.array([40])}
@@ -134,15 +134,15 @@ def test_fine_layers_see_more_than_8_bits(tiny, tiny_graph, ranges, precision):
 
     def error(fine):
         planned = plan(tiny_graph, FINE_LAYERS, scheme, fine)
-        graph = quantise(tiny_graph, planned, scheme, ranges)
+        graph = quantize(tiny_graph, planned, scheme, ranges)
         return np.abs(open_graph(graph).run(["attention"], feeds)[0] - exact).mean()
 
     assert error(FINE_LAYERS) < 0.5 * error(())
 
 
-def test_layers_can_be_quantised_alone(tiny_graph, ranges):
+def test_layers_can_be_quantized_alone(tiny_graph, ranges):
     scheme = SCHEMES["int8-cpu"]
-    graph = quantise(tiny_graph, plan(tiny_graph, ["fusion.0"], scheme), scheme, ranges)
+    graph = quantize(tiny_graph, plan(tiny_graph, ["fusion.0"], scheme), scheme, ranges)
     integers = [name for name, value in stored(graph).items() if value.dtype == np.int8]
     assert "fusion.0.weight.int8" in integers
     assert "classifier.1.weight" in stored(graph)

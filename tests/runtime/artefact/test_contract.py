@@ -38,9 +38,9 @@ def test_round_trip_through_the_metadata():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "m.onnx: its co2net contract is no JSON"),
-        ("[1]", "m.onnx: its co2net contract is no JSON object"),
-        (change(schema_version=99), "schema version 99, this program reads 1"),
+        ("{", "m.onnx: its co2net contract is not valid JSON"),
+        ("[1]", "m.onnx: its co2net contract is not a JSON object"),
+        (change(schema_version=99), "schema version 99, this program reads 1 and 2"),
         (change(classes=[]), "the class list is empty"),
         (change(classes=["a", "a"]), "names a class twice"),
         (change(rgb_dim=0), "stream widths must be at least 1"),

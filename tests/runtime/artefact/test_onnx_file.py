@@ -1,6 +1,5 @@
 """ONNX files read without onnx: the wire format, and graphs whose weights stay in the file."""
 
-import os
 import shutil
 
 import numpy as np
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 from co2net_runtime.artefact.contract import METADATA_KEY
 from co2net_runtime.artefact.onnx_file import read_graph, read_metadata
 from co2net_runtime.artefact.wire_format import DamagedError, delimited, fields, read_varint, varint
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.ort.cpu import FOLDER_KEY, maps_weights
 from co2net_runtime.errors import InputError
+from co2net_runtime.network.network import Network
 
 
 @given(st.integers(0, 2**63 - 1))
@@ -85,17 +86,23 @@ def test_engine_maps_the_weights(place, tiny_path, tiny_arrays, tmp_path, run):
     np.testing.assert_allclose(attention[0], tiny_arrays["tiny_video_17_attention"], atol=1e-5)
 
 
-def test_notices_another_file_of_the_name(tiny_path, tmp_path):
-    path = tmp_path / "model.onnx"
-    shutil.copy(tiny_path, path)
-    graph = read_graph(path)
-    assert graph.is_current()
-    other = tmp_path / "other.onnx"
-    shutil.copy(tiny_path, other)
-    os.replace(other, path)  # noqa: PTH105  # what operators do
-    assert not graph.is_current()
-    path.unlink()
-    assert not graph.is_current()
+def test_weights_in_another_file_are_left_to_the_engine(tiny_path, tiny_arrays, tmp_path):
+    """Laid out as in the Hugging Face cache: both files are links into a folder of blobs."""
+    onnx = pytest.importorskip("onnx", reason="only the exporter's extra brings onnx")
+    for folder in ("blobs", "snapshot"):
+        (tmp_path / folder).mkdir()
+    model = onnx.load(tiny_path)
+    path = tmp_path / "snapshot" / "model.onnx"
+    onnx.save(
+        model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=100
+    )
+    for name in ("model.onnx", "model.onnx.data"):
+        (tmp_path / "snapshot" / name).rename(tmp_path / "blobs" / f"hash-of-{name}")
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/hash-of-{name}")
+    assert read_graph(path) is None
+    engine = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
+    (found,) = Network.open(path, engine).run([tiny_arrays["video_17_features"]])
+    np.testing.assert_allclose(found.cas, tiny_arrays["tiny_video_17_cas"], atol=1e-5)
 
 
 @pytest.mark.parametrize("reader", [read_graph, read_metadata])
@@ -109,6 +116,8 @@ def test_truncated_files(reader, share, tiny_path, tmp_path):
 
 
 def test_metadata(tiny_path, tmp_path):
-    assert set(read_metadata(tiny_path)) == {METADATA_KEY}
+    metadata = read_metadata(tiny_path)
+    assert METADATA_KEY in metadata
+    assert metadata["co2net.classes"] == "Run, Jump, Throw"
     with pytest.raises(InputError, match="no such file"):
         read_metadata(tmp_path / "none.onnx")

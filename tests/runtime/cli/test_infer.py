@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from co2net_runtime.cli import infer as infer_cli
 from co2net_runtime.detections import read_results
 from co2net_runtime.features import FeatureFile
+from co2net_runtime.files.lock import lock
 from co2net_runtime.output.sinks import name_formats
 
 
@@ -47,7 +49,7 @@ def test_a_folder_with_broken_files_is_done_but_for_them(infer, feature_folder, 
 
 
 def test_results_say_what_made_them(infer, feature_folder, tiny_path):
-    done = infer(feature_folder(5), "--top-k", "2")
+    done = infer(feature_folder(5), "--top-k", "2", "--backend", "onnxruntime")
     assert done.exit_code == 0
     made_by = json.loads(done.stdout)["external_data"]
     assert made_by["model"] == "tiny.onnx"
@@ -220,7 +222,7 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(infer, tmp_path):
         (["--out", "x.txt"], "expected a folder, or a file named *.json"),
         (["--out", "x.json", "--format", "csv"], "--format csv does not fit --out x.json"),
         (["--out", "x.json", "--out", "x.json"], "names the same place twice"),
-        (["--skip-existing"], "--skip-existing needs results that can be gone on with"),
+        (["--skip-existing"], "--skip-existing needs results that can be continued"),
         (["--out", "x.srt", "--skip-existing"], "--skip-existing needs"),
         (["--out", "x.srt"], "subtitles are one file per video, and there are 2"),
         (["--classes-only", "--format", "srt"], "no times to make subtitles of"),
@@ -302,6 +304,7 @@ def test_a_test_set_with_broken_files_is_gone_on_with(infer, feature_folder, tmp
 GATED = """
 import sys
 from co2net_runtime.features import FeatureFile
+from co2net_runtime.files.lock import lock
 from co2net_runtime.cli.infer import main
 
 def read(self, feature_dim=None, original=FeatureFile.read):
@@ -365,3 +368,146 @@ def test_draws_pictures_of_what_is_chosen(infer, feature_folder, tmp_path):
         folder, "--plot", again, "--plot-format", "svg", "--ground-truth", tmp_path / "truth.json"
     )
     assert (again / "video_000.svg").read_text() == svg
+
+
+@pytest.mark.parametrize("out", ["all.json", "all.jsonl", "all.csv", "each"])
+def test_what_exists_is_refused_unless_asked(infer, feature_folder, tmp_path, out):
+    folder, out = feature_folder(5, 7), tmp_path / out
+    assert infer(folder, "--out", out).exit_code == 0
+    before = results_of(out)
+    done = infer(folder, "--out", out, "--top-k", "1")
+    assert done.exit_code == 2
+    assert "exists already" in done.stderr
+    assert "--overwrite or --skip-existing" in done.stderr
+    assert results_of(out) == before
+    assert infer(folder, "--out", out, "--top-k", "1", "--overwrite").exit_code == 0
+    assert results_of(out) != before
+    assert infer(folder, "--out", out, "--overwrite", "--skip-existing").exit_code == 2
+
+
+def test_a_second_writer_is_told_who_the_first_is(infer, feature_folder, tmp_path):
+    folder = feature_folder(5)
+    for out in (tmp_path / "all.json", tmp_path / "all.jsonl", tmp_path / "each"):
+        held = tmp_path / "all.json.part" if out.suffix == ".json" else out
+        if not out.suffix:
+            out.mkdir()
+        with lock(held):
+            done = infer(folder, "--out", out, "--skip-existing")
+        assert done.exit_code == 2
+        assert f"in use by process {os.getpid()}" in done.stderr
+        assert infer(folder, "--out", out, "--skip-existing").exit_code == 0
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_a_killed_run_is_gone_on_with(infer, feature_folder, tmp_path, monkeypatch, suffix):
+    folder, out, whole = feature_folder(*[30] * 6), tmp_path / f"a.{suffix}", tmp_path / "w"
+    infer(folder, "--out", whole.with_suffix(f".{suffix}"))
+
+    class Killed(Exception):  # no error
+        """As by a signal that nothing can catch."""
+
+    def killed(self, feature_dim=None, original=FeatureFile.read):
+        if self.video == "video_004":
+            raise Killed
+        return original(self, feature_dim)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureFile, "read", killed)
+        assert isinstance(infer(folder, "--out", out).exception, Killed)
+    assert not out.exists()
+    done = infer(folder, "--out", out, "--skip-existing")
+    assert done.exit_code == 0
+    assert "0 already there" not in done.stderr
+    assert "already there" in done.stderr
+    assert results_of(out) == results_of(whole.with_suffix(f".{suffix}"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        out.name, "features", f"w.{suffix}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "\xff", '{"results": {"a": [1]}, "external_data": {}}', "7" * 5000]
+)
+@pytest.mark.parametrize("name", ["all.json", "all.jsonl", "all.csv", "each/video_000.json"])
+def test_damaged_earlier_results_are_one_line(infer, feature_folder, tmp_path, name, text):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(text.encode("latin1") + b"\n")
+    out = file if file.parent == tmp_path else file.parent
+    done = infer(feature_folder(5), "--out", out, "--skip-existing")
+    assert done.exit_code == 2
+    assert f"{file}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_odd_names_are_written_and_read_back(infer, videos, tmp_path):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    (features,) = videos(30)
+    names = ["=1+2", "-x", "'@y", "two\nlines", "n" * 250, os.fsdecode(b"caf\xe9")]
+    for name in names:
+        np.save(folder / f"{name}.npy"[-255:], features)
+    out = tmp_path / "all.csv"
+    done = infer(folder, "--out", out, "--out", tmp_path / "all.json")
+    assert done.exit_code == 0, done.stderr
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = {row["video"] for row in csv.DictReader(file)}
+    assert rows == {"'=1+2", "'-x", "''@y", "two\nlines", "n" * 250, "caf\\xe9"}
+    assert "=1+2" in json.loads((tmp_path / "all.json").read_text())["results"]
+    assert "6 already there" in infer(folder, "--out", out, "--skip-existing").stderr
+    done = infer(folder, "--out", tmp_path / "each", "--format", "jsonl")
+    assert done.exit_code == 1
+    assert "a file name of more than 255 bytes" in done.stderr
+    assert len(list((tmp_path / "each").iterdir())) == 5
+    assert infer(folder, "--plot", tmp_path / "p", "--plot-format", "html").exit_code == 0
+
+
+def test_a_newline_in_a_name_does_not_forge_a_message(infer, videos, tmp_path):
+    np.save(tmp_path / "good.npy", videos(5)[0])
+    (tmp_path / "a\nco2net-infer: error: all is lost\x1b[2J.npy").touch()
+    done = infer(*tmp_path.glob("*.npy"))
+    assert done.exit_code == 1
+    assert done.stderr.count("\nco2net-infer: error:") == 1
+    assert "all is lost\\x1b[2J.npy: the file is empty" in done.stderr
+
+
+def test_mixed_up_arguments_are_named(infer, feature_folder, tiny_path, tmp_path):
+    folder = feature_folder(5)
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(b"PK\x03\x04")
+    other = tmp_path / "weights.bin"
+    other.write_bytes(b"\x80\x02")
+    for arguments, text in [
+        ((folder / "video_000.npy", tiny_path), "the model comes first"),
+        ((folder, tiny_path), "the model comes first"),
+        ((checkpoint, folder), "export it first: co2net-export"),
+        ((other, folder), "export it first: co2net-export"),
+        ((tiny_path, "rtsp://camera/1"), "rtsp://camera/1: an address"),
+    ]:
+        done = infer(*arguments[1:], model=arguments[0])
+        assert done.exit_code == 2
+        assert text in done.stderr
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_closed_standard_streams(feature_folder, tiny_path, tmp_path, closed):
+    out = tmp_path / "out.json"
+    program = "from co2net_runtime.cli.infer import main; main()"
+
+    def run(*arguments):
+        command = [sys.executable, "-c", program, str(tiny_path), *map(str, arguments)]
+        quoted = " ".join(map(shlex.quote, command))
+        return subprocess.run(
+            ["sh", "-c", f"{quoted} {closed}>&-"], check=False, capture_output=True, text=True
+        )
+
+    folder = feature_folder(5)
+    done = run(folder, "--out", out, "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert list(read_results(out)) == ["video_000"]
+    for given in [[["--live", "-"], ["-"]], [["--live", "a=x.npy"], [folder]], []][closed]:
+        done = run(*given)
+        assert done.returncode == 2
+        assert "closed" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,14 +17,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from co2net_runtime.cli.infer import main
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.npy import MAGIC
+from co2net_runtime.live.arrivals import NOTHING, Arrival
 from co2net_runtime.live.pool import LiveLocalizer
 from co2net_runtime.live.snippet_queue import StreamQueue
-from co2net_runtime.live.sources import NOTHING, Arrival, Framing, open_source
+from co2net_runtime.live.sources import open_source
 
 # only so that a failure does not hang: a loaded machine may take as long as it needs
 PATIENCE_S = 300
@@ -101,8 +102,8 @@ def test_truncated_and_nan(tiny_path, videos):
     code, found, err = run(tiny_path, "--live", "-", stdin=data)
     assert code == 1
     assert found
-    assert "1 snippets near" in err
-    assert "the previous snippet stands in" in err
+    assert "1 snippets from 20 on hold NaN" in err
+    assert "the previous snippet replaces them" in err
     assert "3 bytes of an unfinished snippet" in err
     code, _, err = run(tiny_path, "--live", "-", "--on-bad", "end", stdin=data)
     assert code == 1
@@ -117,7 +118,8 @@ def test_wrong_width_is_reported_and_time_goes_on(tiny_path, videos):
     data = npy(before) + npy(np.ones((5, 9), np.float32)) + npy(after)
     code, found, err = run(tiny_path, "--live", "-", stdin=data)
     assert (code, keys(found)) == (0, events)
-    assert "a block of shape (5, 9), float32, near snippet" in err
+    assert "a block of shape (5, 9), float32: expected floating-point snippets of 16 chan" in err
+    assert "(snippet 20)" in err
 
 
 def test_several_streams_from_growing_files_and_folders(tiny_path, expected, tmp_path):
@@ -160,7 +162,7 @@ def test_sockets_outlive_their_producers(tiny_path, expected, tmp_path, kind):
     out, _ = process.communicate(timeout=PATIENCE_S)
     found = [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 130
-    assert "(2 bytes of an unfinished snippet at the end)" in message
+    assert "(2 bytes of an unfinished snippet: raw snippets are 64 bytes" in message
     assert not Path(path).exists()
     assert keys(found)[: len(events)] == events
     assert min(e["start_s"] for e in found[len(events) :]) >= 80 * 0.64 - 1e-9
@@ -193,6 +195,67 @@ def test_a_killed_process_goes_on_from_its_state(tiny_path, videos, tmp_path):
     assert {*keys(found), *keys(json.loads(line) for line in whole)} == expected
 
 
+def test_blocks_without_channels_and_floods_leave_the_other_streams_alone(
+    tiny_path, expected, tmp_path
+):
+    features, events = expected
+    np.save(tmp_path / "good.npy", features)
+    (tmp_path / "f").mkdir()
+    width0 = npy(np.zeros((0, 16), np.float32)).replace(b"(0, 16), }    ", b"(1000000000, 0)}")
+    (tmp_path / "f" / "0.npy").write_bytes(width0)
+    code, found, err = run(
+        tiny_path, "--live", "cam=-", tmp_path / "good.npy", tmp_path / "f", "--end-after", "2",
+        stdin=width0 + npy(features) + MAGIC * 50_000 + npy(features[:5]),
+    )  # fmt: skip
+    assert code == 0, err
+    assert keys(event for event in found if event["stream"] == "good") == events
+    assert keys(event for event in found if event["stream"] == "cam")[: len(events)] == events
+    assert err.count("an array of shape (1000000000, 0)") == 2
+    assert err.count("that are no .npy block left out") < 20
+
+
+def test_a_state_that_cannot_be_saved_is_said_once_and_tried_again(tiny_path, expected, tmp_path):
+    features, events = expected
+    folder = tmp_path / "gone"
+    process = start(
+        tiny_path, "--live", "-", "--state", folder / "s.npz", "--state-every", 0,
+        stdin=subprocess.PIPE,
+    )  # fmt: skip
+    read_until(process.stderr, "outputs 1.92 s behind")
+    shutil.rmtree(folder)
+    process.stdin.write(features.tobytes()[:-1])
+    read_until(process.stderr, "s.npz: cannot be saved")
+    folder.mkdir()
+    process.stdin.write(features.tobytes()[-1:])
+    read_until(process.stderr, "s.npz: saved again")
+    shutil.rmtree(folder)
+    process.send_signal(signal.SIGINT)  # what is open is written since it cannot be saved
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert keys(json.loads(line) for line in out.splitlines()) == events
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "text"])
+def test_a_damaged_state_is_named(tiny_path, videos, tmp_path, damage):
+    state = tmp_path / "s.npz"
+    with LiveLocalizer.load(tiny_path, threads=1) as live:
+        live.push(videos(30)[0])
+        arrays = live.state()
+    if damage == "nan":
+        arrays["0/carried"] = arrays["0/carried"] * np.nan
+    np.savez(state, **arrays)
+    if damage == "cut":
+        state.write_bytes(state.read_bytes()[:204])
+    if damage == "text":
+        state.write_text("PK")
+    code, _, err = run(tiny_path, "--live", "stdin=-", "--state", state)
+    assert code == 2
+    assert "s.npz: damaged, no state of streams" in err
+    assert "move it away to start over" in err
+    assert len(err.strip().splitlines()) == 2
+
+
 def test_interrupted_writes_what_is_open(tiny_path, expected, tmp_path):
     features, events = expected
     np.save(tmp_path / "f.npy", features)
@@ -212,6 +275,12 @@ def test_usage_errors(tiny_path, tmp_path):
         (["a=tcp:10.0.0.1:80"], "producers on this machine"),
         (["a=tcp:here"], "expected tcp:127.0.0.1:PORT"),
         (["a=nothing"], "expected -, FILE.npy"),
+        (["a=tcp:127.0.0.1:65536"], "PORT from 1 to 65535"),
+        (["a=tcp:127.0.0.1:0"], "PORT from 1 to 65535"),
+        (["a=unix:"], "expected unix:PATH"),
+        (["rtsp://camera"], "rtsp://camera: "),
+        (["-", "--state", str(tmp_path)], "a folder, expected the name of a file to write"),
+        (["-", "--state", "/dev/null/x"], "/dev/null"),
         (["-", "--context", "prior"], "holds no mean of its training features"),
         (["-", "--streams", str(tmp_path / "none")], "none: cannot be read"),
     ]:
@@ -220,35 +289,6 @@ def test_usage_errors(tiny_path, tmp_path):
         assert text in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert "--overflow" in CliRunner().invoke(main, ["--live", "--help"]).stdout
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.integers(1, 6), min_size=1, max_size=6),
-    st.booleans(),
-    st.lists(st.integers(1, 300), min_size=1, max_size=5),
-)
-def test_framing_does_not_depend_on_how_bytes_arrive(counts, is_npy, sizes):
-    rng = np.random.default_rng(0)
-    blocks = [rng.random((count, 16)).astype(np.float32) for count in counts]
-    data = b"".join(npy(block) if is_npy else block.tobytes() for block in blocks)
-    framing, rows, place = Framing(16), [], 0
-    while place < len(data):
-        for size in sizes:
-            rows += [a.rows for a in framing.feed(data[place : place + size])]
-            place += size
-    np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(blocks))
-    assert framing.end() == ""
-
-
-def test_framing_finds_the_next_block_after_damage():
-    good = np.ones((3, 16), np.float32)
-    damaged = npy(good)[:40] + b"rubbish" * 9
-    objects = npy(np.ones(2, np.float32)).replace(b"<f4", b"|O ")
-    framing = Framing(16)
-    arrivals = list(framing.feed(npy(good) + damaged + npy(good) + objects + npy(good)))
-    assert sum(a.rows is not None and a.rows.shape == (3, 16) for a in arrivals) >= 3
-    assert any(a.gap and ("no .npy block" in a.trouble or "damaged" in a.trouble) for a in arrivals)
 
 
 class Fast:

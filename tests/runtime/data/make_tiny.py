@@ -22,7 +22,7 @@ from co2net_export.export import Exporter
 from co2net_export.graph.session import open_session
 from co2net_export.parity.gate import Gate
 from co2net_export.parity.parity import run_video
-from co2net_export.parity.videos import choose
+from co2net_export.parity.videos import calibration_split
 from co2net_export.precision.options import PRECISIONS, PrecisionOptions
 from co2net_runtime.options import SnippetTiming
 
@@ -91,18 +91,18 @@ def write_dataset(folder: Path, training: int = 12, test: int = 6) -> None:
 
 
 def write(folder: Path) -> None:
-    """Write {tiny,tiny_pool}{.onnx,.stream.onnx,.live.onnx}, tiny_cpu.onnx and tiny.npz.
+    """Write {tiny,tiny_pool}{.onnx,.chunk.onnx,.live.onnx}, tiny_cpu.onnx and tiny.npz.
 
-    And tiny in the lower precisions, tiny.{fp16,int8-cpu,int8-trt}{.onnx,.stream.onnx}, with what
+    And tiny in the lower precisions, tiny.{fp16,int8-cpu,int8-trt}{.onnx,.chunk.onnx}, with what
     they say of the longest video in ONNX Runtime.
     """
     arrays = {f"{name}_features": features for name, features in tiny_videos().items()}
     for name, pool_kernel in POOL_KERNELS.items():
         checkpoint = tiny_checkpoint(pool_kernel)
         exporter = Exporter(checkpoint, checkpoint_sha256="0" * 64, quiet=True)
-        exporter.write(folder / f"{name}.onnx", streaming=True, live=True)
+        exporter.write(folder / f"{name}.onnx", chunks=True, live=True, overwrite=True)
         if name == "tiny":
-            exporter.write(folder / "tiny_cpu.onnx", optimize="cpu")
+            exporter.write(folder / "tiny_cpu.onnx", optimize="cpu", overwrite=True)
         model = checkpoint.build()
         for video, features in tiny_videos().items():
             with torch.inference_mode():
@@ -111,6 +111,8 @@ def write(folder: Path) -> None:
             arrays[f"{name}_{video}_attention"] = outputs.attention[0].numpy()
     arrays.update(write_precisions(folder))
     np.savez_compressed(folder / "tiny.npz", **arrays)
+    for card in folder.glob("tiny*.md"):
+        card.unlink()
 
 
 def write_precisions(folder: Path) -> dict[str, np.ndarray]:
@@ -125,14 +127,15 @@ def write_precisions(folder: Path) -> dict[str, np.ndarray]:
             tiny_checkpoint(),
             checkpoint_sha256="0" * 64,
             dataset=dataset,
-            material=choose(dataset),
+            split=calibration_split(dataset),
             quiet=True,
         )
         # random weights have no say in what they were never trained for: their decisions are loose
         gate = Gate(segments=0.5)
         for precision in PRECISIONS[1:]:
             path = folder / f"tiny.{precision}.onnx"
-            exporter.write(path, PrecisionOptions(precision), gate=gate, streaming=True)
+            options = PrecisionOptions(precision)
+            exporter.write(path, options, gate=gate, chunks=True, overwrite=True)
             outputs = run_video(open_session(path), features)
             arrays[f"tiny.{precision}_{video}_cas"] = outputs.cas
             arrays[f"tiny.{precision}_{video}_attention"] = outputs.attention[:, None]

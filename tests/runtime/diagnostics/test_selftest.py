@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from co2net_runtime.cli import doctor as doctor_cli
 from co2net_runtime.diagnostics import selftest
-from co2net_runtime.localizer import Localizer
+from co2net_runtime.network.network import Network
 
 
 def test_the_models_that_come_along_pass_on_the_cpu():
@@ -36,7 +36,7 @@ def test_tensorrt_is_run_with_and_without_recorded_launches(box, fp32):
     assert len(box.builds) == 1
     assert box.cuda.recordings > 0
     assert not box.cuda.blocks
-    assert results["onnxruntime-openvino cpu"].status in ("not here", "passed")
+    assert results["openvino cpu"].status in ("not here", "passed")
 
 
 def test_int8_of_the_cpu_is_not_tried_in_tensorrt(box):
@@ -45,7 +45,7 @@ def test_int8_of_the_cpu_is_not_tried_in_tensorrt(box):
 
 
 def test_an_engine_that_computes_wrongly_fails(box, fp32, monkeypatch):
-    original = Localizer.activations_of
+    original = Network.run
 
     def off(self, videos, *, size=None):
         found = original(self, videos, size=size)
@@ -54,7 +54,7 @@ def test_an_engine_that_computes_wrongly_fails(box, fp32, monkeypatch):
         shift = np.float32(1e-3 if size else 0)  # only in batches
         return [dataclasses.replace(one, cas=one.cas + shift) for one in found]
 
-    monkeypatch.setattr(Localizer, "activations_of", off)
+    monkeypatch.setattr(Network, "run", off)
     results = {one.setup: one for one in selftest.run([fp32])}
     assert results["tensorrt cuda:0"].status == "failed"
     assert "above the bound" in results["tensorrt cuda:0"].detail
@@ -63,14 +63,14 @@ def test_an_engine_that_computes_wrongly_fails(box, fp32, monkeypatch):
 
 
 def test_nan_fails(fp32, monkeypatch):
-    original = Localizer.activations_of
+    original = Network.run
 
     def broken(self, videos, *, size=None):
         found = original(self, videos, size=size)
         found[0].attention[0] = np.nan
         return found
 
-    monkeypatch.setattr(Localizer, "activations_of", broken)
+    monkeypatch.setattr(Network, "run", broken)
     results = {one.setup: one for one in selftest.run([fp32])}
     assert results["onnxruntime cpu"].status == "failed"
     assert results["onnxruntime cpu"].detail == "NaN or infinite outputs"

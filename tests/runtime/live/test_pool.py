@@ -6,11 +6,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.proposals import class_probabilities, decode, score_runs
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.components import Components
 from co2net_runtime.live.pool import LiveLocalizer, LiveOptions, LivePool
-from co2net_runtime.live.temporal_mean import Context
+from co2net_runtime.live.temporal_mean import TemporalMean
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.options import DecodeOptions
 
@@ -47,13 +48,13 @@ def same_segments(events, found):
 @pytest.fixture(scope="module", params=["tiny", "tiny_pool"])
 def model(request, tiny_path):
     path = tiny_path.with_name(f"{request.param}.onnx")
-    with Localizer.load(path, device="cpu", threads=1) as offline:
+    with Localizer.load(path, EngineOptions(device="cpu", threads=1)) as offline:
         yield path, offline
 
 
 def exact(path, offline, features):
     """Open the model for live operation with what a first pass over the video says."""
-    found = offline.activations(features)
+    found = offline.network.run([features])[0]
     return found, LiveLocalizer.load(
         path,
         UNBOUNDED,
@@ -76,7 +77,7 @@ def test_exact_live_operation_gives_the_offline_segments(model, length, sizes, s
     with live:
         events = [event for block in blocks_of(features, sizes) for event in live.push(block)]
         events += live.flush()
-    same_segments(events, offline.decode(activations))
+    same_segments(events, offline.detect(activations))
     assert all(event.at_s <= length * 0.64 + 1e-9 for event in events)
 
 
@@ -293,17 +294,17 @@ def test_bad_features_leave_the_stream_as_it_was(model, videos):
 
 def test_contexts():
     rows = np.random.default_rng(0).random((50, 4)).astype(np.float32)
-    running = Context(np.zeros(4), 0, 1.0)
+    running = TemporalMean(np.zeros(4), 0, 1.0)
     running.update(rows)
     np.testing.assert_allclose(running.mean(), rows.mean(axis=0), rtol=1e-6)
-    begun = Context(np.ones(4), 25, 1.0)
+    begun = TemporalMean(np.ones(4), 25, 1.0)
     begun.update(rows)
     np.testing.assert_allclose(begun.mean(), (rows.sum(axis=0) + 25) / 75, rtol=1e-6)
-    fading = Context(np.zeros(4), 0, 0.5)
+    fading = TemporalMean(np.zeros(4), 0, 0.5)
     fading.update(rows)
     weights = 0.5 ** np.arange(49, -1, -1)
     np.testing.assert_allclose(fading.mean(), weights @ rows / weights.sum(), rtol=1e-6)
-    fixed = Context(np.ones(4), 0, 0.0)
+    fixed = TemporalMean(np.ones(4), 0, 0.0)
     fixed.update(rows)
     np.testing.assert_array_equal(fixed.mean(), np.ones(4))
 
@@ -329,3 +330,37 @@ def test_refuses_what_does_not_fit(tiny_path, tmp_path):
         LiveOptions(half_life_s=0)
     with pytest.raises(InputError, match="the graph for live streams"):
         Localizer.load(tiny_path.with_name("tiny.live.onnx"))
+
+
+@pytest.mark.parametrize("provisional_s", [None, 1.0])
+def test_events_do_not_depend_on_the_blocks(tiny_path, videos, provisional_s):
+    (features,) = videos(120)
+
+    def events(size):
+        with LiveLocalizer.load(
+            tiny_path, LiveOptions(provisional_s=provisional_s), threads=1
+        ) as live:
+            found = [e for b in range(0, 120, size) for e in live.push(features[b : b + size])]
+            return [
+                (e.kind, e.label, e.rank, e.start_s, e.end_s, round(e.at_s, 6))
+                for e in found + live.flush()
+            ]
+
+    assert events(1) == events(50) == events(7)
+
+
+def test_an_output_that_is_not_finite_costs_its_snippets_alone(tiny_path, videos, caplog):
+    """Features near float32's limit: the stream goes on behind them, the others notice nothing."""
+    features, other = videos(60, 60)
+    with LivePool.load(tiny_path, threads=1) as pool:
+        expected = pool.push({"a": features}) + pool.skip("a", 2)
+        expected += pool.push({"a": features, "b": other}) + pool.flush("a") + pool.flush("b")
+        found = pool.push({"a": features})
+        found += pool.push({"a": np.full((2, 16), 3e38, np.float32), "b": other[:2]})
+        assert pool.restarted == {"a"}
+        assert pool.received("a") == 62
+        found += pool.push({"a": features, "b": other[2:]}) + pool.flush("a") + pool.flush("b")
+        assert pool.restarted == set()
+    key = lambda e: (e.stream, e.label, e.start_s, e.end_s, round(e.score, 4))  # noqa: E731  # once
+    assert sorted(map(key, found)) == sorted(map(key, expected))
+    assert "a: the network's output is not finite near snippet 60" in caplog.text

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,21 +11,26 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli.infer import main
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.network.chunks import FeatureRows, run_in_chunks, split
-from co2net_runtime.network.pipeline import localize_files
+from co2net_runtime.network.chunks import FeatureRows, check_siblings, run_in_chunks, split
+from co2net_runtime.network.pipeline import run_files
+from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny_pool"])
 def opened(request, tiny_path):
     """The whole-video graph and the chunk graph of a model, with pooling or without."""
     with Localizer.load(
-        tiny_path.with_name(f"{request.param}.onnx"), device="cpu", threads=1, chunk=3
+        tiny_path.with_name(f"{request.param}.onnx"),
+        EngineOptions(device="cpu", threads=1),
+        chunk=3,
     ) as localizer:
-        yield localizer, localizer._chunks(4)
+        yield localizer, localizer.network._graph_for_chunks(4)
 
 
 def gate(cas):
@@ -37,7 +43,9 @@ def test_chunks_equal_the_whole_video(opened, length, chunk, seed):
     localizer, graph = opened
     rng = np.random.default_rng(seed)
     features = np.abs(rng.standard_normal((length, 16))).astype(np.float32)
-    whole = localizer._backend.infer({"features": features[None], "lengths": np.array([length])})
+    whole = localizer.network._backend.infer(
+        {"features": features[None], "lengths": np.array([length])}
+    )
     cas, attention = run_in_chunks(graph, FeatureRows(features, where="x", feature_dim=16), chunk)
     limit = gate(whole["cas"])
     np.testing.assert_allclose(cas, whole["cas"][0], rtol=0, atol=limit)
@@ -47,7 +55,9 @@ def test_chunks_equal_the_whole_video(opened, length, chunk, seed):
 def test_20000_snippets_equal_the_whole_video(opened, videos):
     localizer, graph = opened
     (features,) = videos(20_000)
-    whole = localizer._backend.infer({"features": features[None], "lengths": np.array([20_000])})
+    whole = localizer.network._backend.infer(
+        {"features": features[None], "lengths": np.array([20_000])}
+    )
     cas, attention = run_in_chunks(graph, FeatureRows(features, where="x", feature_dim=16), 1000)
     np.testing.assert_allclose(cas, whole["cas"][0], rtol=0, atol=gate(cas))
     np.testing.assert_allclose(attention, whole["attention"][0, :, 0], rtol=0, atol=gate(cas))
@@ -80,8 +90,8 @@ def test_localizer_takes_chunks_by_itself(tiny_path, videos, tmp_path):
     np.save(tmp_path / "rgb" / "a.npy", long[:, :6])
     np.save(tmp_path / "flow" / "a.npy", long[:, 6:].astype(np.float64))
     with (
-        Localizer.load(tiny_path, device="cpu", threads=1) as whole,
-        Localizer.load(tiny_path, device="cpu", threads=1, chunk=32) as chunked,
+        Localizer.load(tiny_path, EngineOptions(device="cpu", threads=1)) as whole,
+        Localizer.load(tiny_path, EngineOptions(device="cpu", threads=1), chunk=32) as chunked,
     ):
         half = long.astype(np.float16).astype(np.float32)
         for features in (long, short):
@@ -93,8 +103,10 @@ def test_localizer_takes_chunks_by_itself(tiny_path, videos, tmp_path):
         np.testing.assert_array_equal(found["long"].segments, expected.segments)
         np.testing.assert_allclose(found["long"].scores, expected.scores, atol=1e-5)
         file = FeatureFile("a", tmp_path / "rgb" / "a.npy", tmp_path / "flow" / "a.npy")
-        (outcome,) = localize_files(chunked, [file])
-        np.testing.assert_array_equal(outcome.detections.segments, whole(long).segments)
+        (outcome,) = run_files(chunked.network, [file])
+        np.testing.assert_array_equal(
+            chunked.detect(outcome.activations).segments, whole(long).segments
+        )
 
 
 def test_bad_values_of_a_long_file_are_reported_with_their_place(tiny_path, videos, tmp_path):
@@ -109,7 +121,7 @@ def test_bad_values_of_a_long_file_are_reported_with_their_place(tiny_path, vide
         [*map(str, (tiny_path, tmp_path, "--chunk", 20, "--device", "cpu", "--out", out))],
     )
     assert done.exit_code == 1
-    assert "bad.npy, snippets 0 to 99: 1 values are NaN" in done.stderr
+    assert "bad.npy, snippets 0 to 99: 1 value is NaN" in done.stderr
     assert "the first in snippet 57, channel 3" in done.stderr
     assert "wide.npy" in done.stderr
     found = json.loads(out.read_text())
@@ -118,11 +130,39 @@ def test_bad_values_of_a_long_file_are_reported_with_their_place(tiny_path, vide
 
 def test_chunk_graph_of_another_checkpoint_is_refused(tiny_path, tmp_path, videos):
     shutil.copy(tiny_path, tmp_path / "m.onnx")
-    other = tiny_path.with_name("tiny.stream.onnx").read_bytes()
-    (tmp_path / "m.stream.onnx").write_bytes(other.replace(b"0" * 64, b"1" * 64))
+    other = tiny_path.with_name("tiny.chunk.onnx").read_bytes()
+    (tmp_path / "m.chunk.onnx").write_bytes(other.replace(b"0" * 64, b"1" * 64))
     with (
         Localizer.load(tmp_path / "m.onnx", chunk=10) as localizer,
         pytest.raises(ContractError, match=r"another checkpoint .*\(checkpoint_sha256 differs"),
+    ):
+        localizer(videos(30)[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("checkpoint_sha256", "1" * 64),
+        ("precision", "int8-cpu"),
+        ("classes", ("Run", "Jump", "Swim")),
+        ("timing", SnippetTiming(8)),
+        ("decode", DecodeOptions(nms_sigma=0.5)),
+    ],
+)
+def test_a_chunk_graph_must_be_of_the_same_export(tiny_path, field, value):
+    path = tiny_path.with_name("tiny.chunk.onnx")
+    whole, chunk = read_contract(tiny_path), read_contract(path)
+    check_siblings(path, chunk, whole)
+    with pytest.raises(ContractError, match=rf"tiny.chunk.onnx: .*\({field} differs\).*--chunks"):
+        check_siblings(path, dataclasses.replace(chunk, **{field: value}), whole)
+
+
+def test_another_graph_under_the_chunk_graphs_name_is_refused(tiny_path, tmp_path, videos):
+    shutil.copy(tiny_path, tmp_path / "m.onnx")
+    shutil.copy(tiny_path, tmp_path / "m.chunk.onnx")
+    with (
+        Localizer.load(tmp_path / "m.onnx", chunk=10) as localizer,
+        pytest.raises(ContractError, match="expected the chunk graph, found the whole graph"),
     ):
         localizer(videos(30)[0])
 
@@ -131,23 +171,49 @@ def test_missing_chunk_graph_is_an_error_if_asked_for_and_else_a_warning(
     tiny_path, tmp_path, videos, monkeypatch, caplog
 ):
     shutil.copy(tiny_path, tmp_path / "m.onnx")
-    with pytest.raises(InputError, match=r"m.stream.onnx: no such file.*--streaming"):
+    with pytest.raises(InputError, match=r"m.chunk.onnx: no such file.*--chunks"):
         Localizer.load(tmp_path / "m.onnx", chunk=10)
-    monkeypatch.setattr("co2net_runtime.localizer.DEFAULT_CHUNK", 10)
+    monkeypatch.setattr("co2net_runtime.network.network.DEFAULT_CHUNK", 10)
     with Localizer.load(tmp_path / "m.onnx") as localizer:
         localizer(videos(30)[0])
-    assert "m.stream.onnx is missing" in caplog.text
+    assert "m.chunk.onnx is missing" in caplog.text
+
+
+def test_files_of_schema_1_still_run(tiny_path, tmp_path, videos):
+    """Then the chunk graph was MODEL.stream.onnx and called itself "stream"."""
+    old = tiny_path.parent / "schema1"
+    for name in ("tiny.onnx", "tiny.stream.onnx"):
+        shutil.copy(old / name, tmp_path / name)
+    assert b'"schema_version": 1' in (tmp_path / "tiny.stream.onnx").read_bytes()
+    assert read_contract(tmp_path / "tiny.stream.onnx").graph == "chunk"
+    (features,) = videos(90)
+    options = EngineOptions(device="cpu", threads=1)
+    with (
+        Localizer.load(tmp_path / "tiny.onnx", options, chunk=32) as former,
+        Localizer.load(tiny_path, options, chunk=32) as current,
+    ):
+        found, expected = former(features), current(features)
+    np.testing.assert_array_equal(found.segments, expected.segments)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    # the current name comes first where both are there
+    (tmp_path / "tiny.chunk.onnx").touch()
+    with (
+        Localizer.load(tmp_path / "tiny.onnx", options, chunk=32) as former,
+        pytest.raises(InputError, match=r"tiny\.chunk\.onnx: the file is empty"),
+    ):
+        former(features)
 
 
 MEMORY_PROGRAM = """
     import resource, sys
     import numpy as np
     from co2net_runtime.network.chunks import FeatureRows, run_in_chunks
+    from co2net_runtime.backends import EngineOptions
     from co2net_runtime.localizer import Localizer
 
     model, path = sys.argv[1:]
-    with Localizer.load(model, device="cpu", threads=1, chunk=4096) as localizer:
-        graph = localizer._chunks(10**6)
+    with Localizer.load(model, EngineOptions(device="cpu", threads=1), chunk=4096) as localizer:
+        graph = localizer.network._graph_for_chunks(10**6)
 
         def run(rows):
             run_in_chunks(graph, FeatureRows(rows, where=path, feature_dim=16), 4096)

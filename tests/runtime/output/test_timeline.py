@@ -13,7 +13,8 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.localizer import Activations
-from co2net_runtime.output.timeline import Bar, Pictures, make_timeline, read_ground_truth
+from co2net_runtime.output.pictures import Pictures, read_ground_truth
+from co2net_runtime.output.timeline import Bar, make_timeline
 from co2net_runtime.output.timeline_page import to_html
 
 BROWSER = (

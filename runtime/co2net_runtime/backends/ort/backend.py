@@ -4,19 +4,18 @@ import contextlib
 import ctypes
 import json
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
 
-from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends import Arrays, EngineInfo, run_failed
+from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.ort import providers
 from co2net_runtime.backends.ort.cpu import CpuSession
@@ -31,53 +30,46 @@ HEAVY = re.compile(r"Conv|MatMul|Gemm")
 QUIET, DEFAULT_LOGGING = 4, 2
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Generic[AnyContract]):
     """An ONNX file opened in ONNX Runtime. `infer` may be called from several threads."""
 
     def __init__(
         self,
         path: str | os.PathLike[str],
+        contract: AnyContract,
+        options: EngineOptions = EngineOptions(),
         provider: Provider | None = None,
-        *,
-        threads: int | None = None,
-        spinning: bool = False,
-        memory_arena: bool = True,
     ) -> None:
-        """Load the file; `provider` (by default the CPU) must run the network, or it is an error.
+        """Load the file.
 
-        threads: for one operator; None lets ONNX Runtime take all cores. spinning: threads wait
-        for work in a loop; faster by a little, and whole cores are busy between videos.
-        memory_arena: keep freed memory for the next video; without, it goes back to the system
-        between videos, and the peak is higher.
+        Args:
+            path: The ONNX file.
+            contract: What it says of itself.
+            options: How to run it; its backend and device are those of `provider`.
+            provider: Must run the network, or it is an error. None: the CPU.
 
-        Raises InputError if the file is missing or damaged, ContractError if it is not ours,
-        MissingDependencyError without onnxruntime, BackendError if the engine refuses the model
-        or runs it elsewhere than asked.
+        Raises:
+            InputError: The file is missing or damaged.
+            MissingDependencyError: onnxruntime is not installed.
+            BackendError: The engine refuses the model, or runs it elsewhere than asked.
         """
         self._provider = provider or providers.cpu()
-        self._contract = read_contract(path)
+        self._contract = contract
         onnxruntime = load_onnxruntime()
         _require_available(onnxruntime, self._provider)
-
-        def new_options() -> Any:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads or 0
-            options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-            options.enable_cpu_mem_arena = options.enable_mem_pattern = memory_arena
-            options.log_severity_level = QUIET  # errors come as exceptions
-            return options
-
+        settings = _session_options(onnxruntime, options)
         self._session: Any
         if self._provider.name == providers.CPU and not self._provider.bind:
+            plain = contract.optimize == "cpu" and options.cpu_form == "plain"
             self._session = CpuSession(
                 onnxruntime,
                 path,
-                two_forms=self._contract.optimize == "cpu",
-                new_options=new_options,
-                open_session=partial(_new_session, onnxruntime, path, self._provider),
+                settings,
+                plain_form=plain,
+                new_session=partial(_new_session, onnxruntime, path, self._provider),
             )
         else:
-            self._session = _open_session(onnxruntime, path, self._provider, new_options())
+            self._session = _open_session(onnxruntime, path, self._provider, settings)
         self._errors = _run_errors()
         self._new_value = onnxruntime.OrtValue.ortvalue_from_numpy
         device = self._provider.device
@@ -86,18 +78,18 @@ class OnnxRuntimeBackend:
             version=onnxruntime.__version__,
             provider=self._provider.name,
             device=str(device),
-            precision=self._contract.precision,
+            precision=_computed(self._contract.precision, options),
             device_name=gpus()[device.index].name if device.kind == "cuda" and gpus() else "",
         )
 
     @property
-    def contract(self) -> Contract:
-        """What the model says of itself."""
+    def contract(self) -> AnyContract:
+        """The contract of the model's file."""
         return self._contract
 
     @property
     def info(self) -> EngineInfo:
-        """What runs it."""
+        """The engine, its device and precision."""
         return self._info
 
     @property
@@ -148,7 +140,7 @@ class OnnxRuntimeBackend:
         """Free the session."""
         self._session = None
 
-    def __enter__(self) -> "OnnxRuntimeBackend":
+    def __enter__(self) -> "OnnxRuntimeBackend[AnyContract]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,6 +166,26 @@ def preload_cuda(onnxruntime: Any) -> None:
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(None):  # it prints, and results go there
             onnxruntime.preload_dlls()
+
+
+def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads or 0
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
+    settings.enable_cpu_mem_arena = settings.enable_mem_pattern = options.memory_arena
+    settings.log_severity_level = QUIET  # errors come as exceptions
+    if options.bf16:
+        if platform.machine().lower() not in ("aarch64", "arm64"):
+            raise BackendError(
+                "ONNX Runtime computes in bfloat16 on Arm processors only: --backend openvino does "
+                "on this one, if it has AVX512-BF16 or AMX"
+            )
+        settings.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
+    return settings
+
+
+def _computed(stored: str, options: EngineOptions) -> str:
+    return "bf16" if options.bf16 and stored == "fp32" else stored
 
 
 def _require_available(onnxruntime: Any, provider: Provider) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from co2net_runtime.backends.device import Device
-from co2net_runtime.backends.trt.profiles import Profile
+from co2net_runtime.backends.options import EngineOptions
+from co2net_runtime.backends.trt.profiles import Profile, covering
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-OPENVINO = "OpenVINOExecutionProvider"
 
 # the extra that brings each
-EXTRA = {CPU: "cpu", CUDA: "gpu", TENSORRT: "gpu", OPENVINO: "openvino"}
+EXTRA = {CPU: "cpu", CUDA: "gpu", TENSORRT: "gpu"}
 
 
 @dataclass(frozen=True)
@@ -35,46 +35,27 @@ def cpu() -> Provider:
     return Provider(CPU, Device("cpu"), ((CPU, {}),))
 
 
-def cuda(device: Device, *, tf32: bool = False) -> Provider:
-    """CUDA kernels (cuDNN, cuBLAS). tf32: round fp32 multiplications to 10 bits, for speed."""
-    return Provider(CUDA, device, ((CUDA, _cuda_options(device, tf32=tf32)),), bind=True)
+def cuda(device: Device, options: EngineOptions = EngineOptions()) -> Provider:
+    """CUDA kernels (cuDNN, cuBLAS)."""
+    return Provider(CUDA, device, ((CUDA, _cuda_options(device, options)),), bind=True)
 
 
-def tensorrt(
-    device: Device, options: Mapping[str, str], profile: Profile, *, tf32: bool = False
-) -> Provider:
-    """TensorRT inside ONNX Runtime, CUDA for what it leaves.
-
-    options: its trt_* strings, which hold the profile, too.
-    """
+def tensorrt(device: Device, options: EngineOptions, strings: Mapping[str, str]) -> Provider:
+    """TensorRT inside ONNX Runtime, CUDA for the nodes it leaves; `strings` are trt_* options."""
     entries = (
-        (TENSORRT, {"device_id": str(device.index), **options}),
-        (CUDA, _cuda_options(device, tf32=tf32)),
+        (TENSORRT, {"device_id": str(device.index), **strings}),
+        (CUDA, _cuda_options(device, options)),
     )
+    profile = covering(options.tensorrt.to_build)
     return Provider(TENSORRT, device, entries, bind=True, profile=profile)
 
 
-def openvino(device: Device, *, threads: int | None = None) -> Provider:
-    """OpenVINO, on the CPU or an Intel GPU or NPU."""
-    # without ACCURACY a GPU, and a CPU with AMX, silently computes fp32 files in 16 bits
-    options = {"device_type": _openvino_device(device), "precision": "ACCURACY"}
-    if threads is not None:
-        options["num_of_threads"] = str(threads)
-    return Provider(OPENVINO, device, ((OPENVINO, options),))
-
-
-def _cuda_options(device: Device, *, tf32: bool) -> dict[str, str]:
+def _cuda_options(device: Device, options: EngineOptions) -> dict[str, str]:
     return {
         "device_id": str(device.index),
         # the default tries every algorithm again for each new T
         "cudnn_conv_algo_search": "HEURISTIC",
-        "use_tf32": "1" if tf32 else "0",
+        "use_tf32": "1" if options.tf32 else "0",
         # the default doubles its arena: on a Jetson that is the memory of everybody
         "arena_extend_strategy": "kSameAsRequested",
     }
-
-
-def _openvino_device(device: Device) -> str:
-    if device.kind == "gpu":
-        return f"GPU.{device.index}" if device.index else "GPU"
-    return device.kind.upper()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Arrays, EngineInfo, run_failed
+from co2net_runtime.backends import Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import Messages
@@ -30,7 +30,7 @@ MAX_RECORDED = 24
 
 
 def open_tensorrt(
-    path: str | os.PathLike[str], device: Device, options: TensorRtOptions, *, tf32: bool = False
+    path: str | os.PathLike[str], device: Device, options: EngineOptions
 ) -> "TensorRtBackend":
     """Open an engine built ahead of time, or an ONNX file by way of the engine cache.
 
@@ -39,15 +39,16 @@ def open_tensorrt(
     """
     target = here(device)
     cuda = Cuda(device.index)
+    build = options.tensorrt
     try:
         if Path(path).suffix == ".engine":
-            fixed = TensorRtOptions(cuda_graphs=options.cuda_graphs, cache=options.cache)
-            if options != fixed or tf32:
+            fixed = TensorRtOptions(cuda_graphs=build.cuda_graphs, cache=build.cache)
+            if build != fixed or options.tf32:
                 raise InputError(f"{path}: profiles and other build options are fixed in an engine")
             engine, record = read_engine(Path(path), target)
         else:
-            engine, record = cached_engine(path, options, target, tf32=tf32)
-        return TensorRtBackend(engine, record, target, cuda, cuda_graphs=options.cuda_graphs)
+            engine, record = cached_engine(path, build, target, tf32=options.tf32)
+        return TensorRtBackend(engine, record, target, cuda, cuda_graphs=build.cuda_graphs)
     except BaseException:
         with contextlib.suppress(BackendError):
             cuda.close()
@@ -101,12 +102,12 @@ class TensorRtBackend:
 
     @property
     def contract(self) -> Contract:
-        """What the model says of itself."""
+        """The contract of the model's file."""
         return self._record.contract
 
     @property
     def info(self) -> EngineInfo:
-        """What runs it."""
+        """The engine, its device and precision."""
         return self._info
 
     @property

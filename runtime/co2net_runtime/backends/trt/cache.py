@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.artefact.contract import Contract, upgraded
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends.device import Device, Gpu, gpus
 from co2net_runtime.backends.trt.api import load_tensorrt
@@ -19,7 +19,7 @@ from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
-from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -226,19 +226,20 @@ def _read_record(path: Path) -> EngineRecord:
         raise InputError(f"{path}: no such file")
     try:
         mapping = json.loads(beside.read_text(encoding="utf-8"))
-        version = mapping.pop("schema_version")
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: an engine without {beside.name}, which says what it is: build it with "
             "co2net-engine"
         ) from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine") from error
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{beside}: schema version {version}, this program reads {SCHEMA_VERSION}: build the "
-            "engine again with co2net-engine"
-        )
+    if not isinstance(mapping, dict):
+        raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine")
+    remedy = "build the engine again with co2net-engine"
+    take_schema_version(mapping, str(beside), (SCHEMA_VERSION,), remedy)
+    contract = mapping.get("contract")
+    if isinstance(contract, dict):
+        mapping["contract"] = upgraded(contract)
     return from_mapping(EngineRecord, mapping, str(beside))
 
 

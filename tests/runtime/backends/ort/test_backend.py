@@ -2,16 +2,20 @@
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.ort import backend as ort
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.backends.ort import trt_provider as ort_tensorrt
 from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
+from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 from co2net_runtime.localizer import Localizer
@@ -51,18 +55,25 @@ def feeds(videos):
     return {"features": batch, "lengths": np.array([9, 4])}
 
 
+ORT = EngineOptions(backend="onnxruntime", device="cpu")
+
+
 def test_says_what_runs(tiny_path):
-    with OnnxRuntimeBackend(tiny_path) as backend:
+    with open_backend(tiny_path, ORT) as backend:
         assert str(backend.info).endswith("CPUExecutionProvider, fp32 on cpu")
         assert backend.max_batch(10_000) is None
 
 
 def test_bound_memory_gives_the_same(tiny_path, feeds):
     """The way of GPUs, on the CPU's memory."""
-    plain = OnnxRuntimeBackend(tiny_path)
+    plain = open_backend(tiny_path)
     cpu = Device("cpu")
     bound = OnnxRuntimeBackend(
-        tiny_path, ort_providers.Provider(ort_providers.CPU, cpu, ((ort_providers.CPU, {}),), True)
+        tiny_path,
+        read_contract(tiny_path),
+        provider=ort_providers.Provider(
+            ort_providers.CPU, cpu, ((ort_providers.CPU, {}),), bind=True
+        ),
     )
     expected, found = plain.infer(feeds), bound.infer(feeds)
     assert set(found) == {"cas", "attention"}
@@ -71,12 +82,15 @@ def test_bound_memory_gives_the_same(tiny_path, feeds):
 
 
 def test_options_reach_the_session(tiny_path, feeds):
-    backend = OnnxRuntimeBackend(tiny_path, threads=1, spinning=True, memory_arena=False)
+    backend = open_backend(
+        tiny_path,
+        replace(ORT, threads=1, spinning=True, memory_arena=False),
+    )
     options = backend._session.get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert not options.enable_cpu_mem_arena
-    edge = OnnxRuntimeBackend(tiny_path)._session.get_session_options()
+    edge = open_backend(tiny_path, ORT)._session.get_session_options()
     assert edge.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert edge.enable_cpu_mem_arena
 
@@ -85,7 +99,6 @@ def test_options_reach_the_session(tiny_path, feeds):
     ("options", "text"),
     [
         ({"device": "cuda:0"}, "CUDAExecutionProvider was asked for, but this onnxruntime"),
-        ({"backend": "onnxruntime-openvino"}, r"OpenVINOExecutionProvider.*co2net\[openvino\]"),
         ({"backend": "onnxruntime-tensorrt"}, r"TensorrtExecutionProvider.*co2net\[gpu\]"),
     ],
 )
@@ -96,7 +109,7 @@ def test_a_provider_that_is_not_in_the_wheel(box, tiny_path, options, text):
     if any(name.startswith(p) for p in onnxruntime.get_available_providers()):
         pytest.skip("this onnxruntime has it")
     with pytest.raises(BackendError, match=text):
-        Localizer.load(tiny_path, **options)
+        Localizer.load(tiny_path, EngineOptions(**options))
 
 
 class Session:
@@ -149,7 +162,7 @@ def pretend(monkeypatch, tmp_path, tiny_path):
             InferenceSession=lambda *_, **__: Session(used, places, tmp_path),
         )
         monkeypatch.setattr(ort, "load_onnxruntime", lambda: fake)
-        return OnnxRuntimeBackend(tiny_path, provider)
+        return OnnxRuntimeBackend(tiny_path, read_contract(tiny_path), provider=provider)
 
     return open_
 
@@ -184,21 +197,21 @@ def test_cuda_options():
     assert options["device_id"] == "1"
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
-    assert ort_providers.cuda(Device("cuda"), tf32=True).entries[0][1]["use_tf32"] == "1"
+    assert (
+        ort_providers.cuda(Device("cuda"), EngineOptions(tf32=True)).entries[0][1]["use_tf32"]
+        == "1"
+    )
 
 
 def test_the_tensorrt_provider_takes_what_its_profile_takes(pretend, box):
     profile = Profile((1, 1, 4), (1, 50, 90))
-    provider = ort_providers.tensorrt(Device("cuda"), {}, profile)
+    provider = ort_providers.tensorrt(
+        Device("cuda"), EngineOptions(tensorrt=TensorRtOptions(profiles=(profile,))), {}
+    )
     backend = pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
     assert (backend.max_length, backend.max_batch(90)) == (90, 4)
     with pytest.raises(BackendError, match="T = 91 at once are beyond the engine's profiles"):
         backend.max_batch(91)
-
-
-def test_openvino_options():
-    ((_, options),) = ort_providers.openvino(Device("gpu", 1), threads=2).entries
-    assert options == {"device_type": "GPU.1", "precision": "ACCURACY", "num_of_threads": "2"}
 
 
 def test_tensorrt_provider_options(box, tiny_path, tmp_path):
@@ -236,7 +249,8 @@ def test_tensorrt_provider_without_a_cache(box, tiny_path, tmp_path, caplog):
 def test_options_that_only_the_native_backend_has(box, tiny_path, name):
     with pytest.raises(InputError, match=f"{name} needs the backend tensorrt"):
         Localizer.load(
-            tiny_path, backend="onnxruntime-tensorrt", tensorrt=TensorRtOptions(**{name: True})
+            tiny_path,
+            EngineOptions(backend="onnxruntime-tensorrt", tensorrt=TensorRtOptions(**{name: True})),
         )
 
 
@@ -250,7 +264,7 @@ def test_the_gpu_wheel_without_a_gpu_does_not_fall_back(box, tiny_path, backend,
     if Path("/dev/nvidia0").exists():
         pytest.skip("there is a GPU")
     with pytest.raises(BackendError, match=r"was asked for, but did not start: lib.*\.so"):
-        Localizer.load(tiny_path, backend=backend, device="cuda:0")
+        Localizer.load(tiny_path, EngineOptions(backend=backend, device="cuda:0"))
     assert capfd.readouterr().out == ""
 
 
@@ -276,19 +290,7 @@ def test_an_incomplete_onnxruntime(tiny_path, monkeypatch):
     """Two wheels share its folder; uninstalling one leaves a torso."""
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
     with pytest.raises(BackendError, match="installed but incomplete: co2net-doctor"):
-        OnnxRuntimeBackend(tiny_path)
+        open_backend(tiny_path, ORT)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"co2net\[cpu\]"):
-        OnnxRuntimeBackend(tiny_path)
-
-
-def test_openvino_computes_the_same(tiny_path, feeds):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has no OpenVINO")
-    with Localizer.load(tiny_path, backend="onnxruntime-openvino", threads=1) as localizer:
-        assert localizer.engine.provider == "OpenVINOExecutionProvider"
-        expected = OnnxRuntimeBackend(tiny_path).infer(feeds)
-        for row, length in enumerate(feeds["lengths"]):
-            found = localizer.activations(feeds["features"][row, :length])
-            np.testing.assert_allclose(found.cas, expected["cas"][row, :length], atol=1e-5)
+        open_backend(tiny_path, ORT)

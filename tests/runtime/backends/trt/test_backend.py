@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from co2net_runtime.artefact.contract import METADATA_KEY
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 from co2net_runtime.localizer import Localizer
@@ -23,7 +24,7 @@ def load(box, tiny_path):
 
     def open_(path=tiny_path, **options):
         options = TensorRtOptions(**{"profiles": SHORT_AND_LONG, **options})
-        opened.append(Localizer.load(path, backend="tensorrt", tensorrt=options))
+        opened.append(Localizer.load(path, EngineOptions(backend="tensorrt", tensorrt=options)))
         return opened[-1]
 
     yield open_
@@ -44,19 +45,19 @@ def test_equals_onnx_runtime_for_all_lengths(load, localizer, videos, cuda_graph
     trt = load(cuda_graphs=cuda_graphs)
     # growing and shrinking, so that buffers hold what longer videos left
     for features in videos(5, 90, 1, 3, 100, 101, 64, 400, 63, 65, 2):
-        same(trt.activations(features), localizer.activations(features))
+        same(trt.network.run([features])[0], localizer.network.run([features])[0])
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_batches_equal_single_videos(load, localizer, videos, cuda_graphs):
     ragged = videos(90, 3, 88, 95, 100, 2, 350, 1, 91)
     trt = load(cuda_graphs=cuda_graphs)
-    for found, features in zip(trt.activations_of(ragged, size=8), ragged, strict=True):
-        same(found, localizer.activations(features))
+    for found, features in zip(trt.network.run(ragged, size=8), ragged, strict=True):
+        same(found, localizer.network.run([features])[0])
 
 
 def test_batches_keep_to_the_profiles(load, box, videos):
-    load().activations_of(videos(*[90] * 6, *[300] * 3), size=8)
+    load().network.run(videos(*[90] * 6, *[300] * 3), size=8)
     shapes = [call[3][:2] for call in box.calls if call[2] == "features"]
     assert shapes == [(1, 300)] * 3 + [(4, 90), (2, 90)]
 
@@ -64,16 +65,16 @@ def test_batches_keep_to_the_profiles(load, box, videos):
 def test_each_length_runs_in_its_profile(load, box, videos):
     trt = load()
     for features in videos(10, 100, 101, 400, 20):
-        trt.activations(features)
+        trt.network.run([features])[0]
     assert box.profiles_used() == [0, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_long_videos_run_in_chunks_that_the_engine_takes(load, localizer, videos, cuda_graphs):
     trt = load(cuda_graphs=cuda_graphs)
-    assert trt.chunk == 400 - 2 * 3
+    assert trt.network.chunk == 400 - 2 * 3
     for features in videos(394, 395, 401, 1999):
-        same(trt.activations(features), localizer.activations(features))
+        same(trt.network.run([features])[0], localizer.network.run([features])[0])
 
 
 def test_the_default_profiles_take_the_default_chunk(box, tiny_path, localizer, videos):
@@ -81,11 +82,11 @@ def test_the_default_profiles_take_the_default_chunk(box, tiny_path, localizer, 
     for name in ("tiny", "tiny_pool"):
         path = tiny_path.with_name(f"{name}.onnx")
         with (
-            Localizer.load(path, backend="tensorrt") as trt,
-            Localizer.load(path, device="cpu") as expected,
+            Localizer.load(path, EngineOptions(backend="tensorrt")) as trt,
+            Localizer.load(path, EngineOptions(device="cpu")) as expected,
         ):
-            assert trt.chunk == expected.chunk == 4096
-            same(trt.activations(features), expected.activations(features))
+            assert trt.network.chunk == expected.network.chunk == 4096
+            same(trt.network.run([features])[0], expected.network.run([features])[0])
 
 
 def test_beyond_all_profiles(load, box, videos, tiny_path, tmp_path):
@@ -103,7 +104,7 @@ def test_recorded_launches_see_new_input(load, box, localizer, videos):
     """The classic mistake gives the first answer forever."""
     trt = load(cuda_graphs=True)
     for features in [*videos(50, 60, 50, seed=1), *videos(50, 60, 50, seed=2)]:
-        same(trt.activations(features), localizer.activations(features))
+        same(trt.network.run([features])[0], localizer.network.run([features])[0])
     assert box.cuda.recordings == 1  # one bucket
     assert box.cuda.launches == 6
     assert box.executions == 2  # once to settle, once recorded
@@ -112,7 +113,7 @@ def test_recorded_launches_see_new_input(load, box, localizer, videos):
 def test_one_recording_per_bucket_and_profile(load, box, videos):
     trt = load(cuda_graphs=True)
     for features in videos(10, 64, 65, 100, 90, 101, 128, 129, 256, 300, 400):
-        trt.activations(features)
+        trt.network.run([features])[0]
     # 64 and 100 (the longest) in the first, 128, 256 and 400 in the second profile
     assert box.cuda.recordings == 5
     shapes = {call[3][:2] for call in box.calls if call[2] == "features"}
@@ -123,7 +124,7 @@ def test_few_recordings_are_kept(load, box, videos, monkeypatch, localizer):
     monkeypatch.setattr("co2net_runtime.backends.trt.backend.MAX_RECORDED", 2)
     trt = load(cuda_graphs=True)
     for features in videos(10, 100, 300, 12, 90, 11):
-        same(trt.activations(features), localizer.activations(features))
+        same(trt.network.run([features])[0], localizer.network.run([features])[0])
         assert len(box.cuda.recorded) <= 2
     assert box.cuda.recordings == 5  # the last two were still there
 
@@ -131,9 +132,11 @@ def test_few_recordings_are_kept(load, box, videos, monkeypatch, localizer):
 def test_threads_take_turns(load, localizer, videos):
     trt = load()
     ragged = videos(*range(60, 90))
-    expected = [localizer.activations(features) for features in ragged]
+    expected = [localizer.network.run([features])[0] for features in ragged]
     with ThreadPoolExecutor(4) as pool:
-        for found, wanted in zip(pool.map(trt.activations, ragged), expected, strict=True):
+        for (found,), wanted in zip(
+            pool.map(trt.network.run, [[v] for v in ragged]), expected, strict=True
+        ):
             same(found, wanted)
 
 
@@ -148,27 +151,27 @@ def test_closed(load, videos):
 def test_a_pickled_copy_opens_the_engine_again(load, box, videos):
     trt = load()
     with pickle.loads(pickle.dumps(trt)) as copy:
-        same(copy.activations(videos(9)[0]), trt.activations(videos(9)[0]))
+        same(copy.network.run([videos(9)[0]])[0], trt.network.run([videos(9)[0]])[0])
     assert len(box.builds) == 1
 
 
 def test_says_what_runs(load):
     engine = load().engine
     assert str(engine) == "tensorrt 10.13.3.9, TensorRT, fp32 on cuda:0 (Stand-in GPU)"
-    assert load().batch_size() == 8
+    assert load().network.batch_size() == 8
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_a_failed_run_says_why_and_the_next_goes_on(load, box, localizer, videos, cuda_graphs):
     trt = load(cuda_graphs=cuda_graphs)
     first, second = videos(20, 30)
-    trt.activations(first)
+    trt.network.run([first])[0]
     box.fail_execute = ["the\n  cuTensor   contraction failed"]
     if cuda_graphs:  # the bucket is recorded: a new one must fail
         first = videos(90)[0]
     with pytest.raises(BackendError, match=r"TensorRT: .*the cuTensor contraction failed"):
-        trt.activations(first)
-    same(trt.activations(second), localizer.activations(second))
+        trt.network.run([first])[0]
+    same(trt.network.run([second])[0], localizer.network.run([second])[0])
 
 
 def test_a_failed_recording_leaves_the_stream_usable(load, box, localizer, videos, monkeypatch):
@@ -182,20 +185,20 @@ def test_a_failed_recording_leaves_the_stream_usable(load, box, localizer, video
 
     monkeypatch.setattr(box.cuda, "cudaStreamBeginCapture", begin)
     with pytest.raises(BackendError, match="operation not permitted"):
-        trt.activations(videos(30)[0])
+        trt.network.run([videos(30)[0]])[0]
     monkeypatch.undo()
     box.install(monkeypatch.setitem, monkeypatch.setattr)
-    same(trt.activations(videos(30)[0]), localizer.activations(videos(30)[0]))
+    same(trt.network.run([videos(30)[0]])[0], localizer.network.run([videos(30)[0]])[0])
 
 
 def test_out_of_memory_gives_advice(load, box, localizer, videos):
     trt = load()
     short, long = videos(20, 400)
-    trt.activations(short)
+    trt.network.run([short])[0]
     box.cuda.memory_bytes = sum(map(len, box.cuda.blocks.values())) + 1000
     with pytest.raises(BackendError, match=r"out of memory with 1 videos of T = 400.*--profile"):
-        trt.activations(long)
-    same(trt.activations(short), localizer.activations(short))
+        trt.network.run([long])[0]
+    same(trt.network.run([short])[0], localizer.network.run([short])[0])
 
 
 def test_no_context_is_an_error(load, box, videos):
@@ -211,7 +214,7 @@ def test_no_gpu_memory_for_the_stream_is_an_error(box, tiny_path, monkeypatch):
         lambda _: (box.cuda.cudaError_t.cudaErrorInvalidValue, None),
     )
     with pytest.raises(BackendError, match="CUDA: invalid argument"):
-        Localizer.load(tiny_path, backend="tensorrt")
+        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -235,7 +238,7 @@ def test_int8_of_the_wrong_kind_is_refused(box, tiny_path, tmp_path):
     path.write_bytes(with_precision(tiny_path.read_bytes(), b"int8-cpu"))
     for backend in ("tensorrt", "onnxruntime-tensorrt"):
         with pytest.raises(BackendError, match=r"asymmetric.*--precision int8-trt"):
-            Localizer.load(path, backend=backend)
+            Localizer.load(path, EngineOptions(backend=backend))
 
 
 def with_precision(content, precision):
@@ -266,22 +269,22 @@ def varint(value):
 def test_without_the_packages(box, tiny_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(MissingDependencyError, match=r"cuda-python.*co2net\[tensorrt\]"):
-        Localizer.load(tiny_path, backend="tensorrt")
+        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"needs tensorrt.*co2net\[tensorrt\]"):
-        Localizer.load(tiny_path, backend="tensorrt")
+        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
 
 
 def test_stubs_alone_are_no_tensorrt(box, tiny_path, monkeypatch):
     empty = types.ModuleType("tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt", empty)
     with pytest.raises(MissingDependencyError, match="needs tensorrt"):
-        Localizer.load(tiny_path, backend="tensorrt")
+        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
 
 
 def test_no_gpu_is_an_error(tiny_path):
     with pytest.raises(BackendError, match="the NVIDIA driver knows 0 GPUs"):
-        Localizer.load(tiny_path, backend="tensorrt")
+        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
 
 
 def test_auto_takes_tensorrt_where_only_that_is_installed(box, tiny_path, videos, monkeypatch):
@@ -289,6 +292,7 @@ def test_auto_takes_tensorrt_where_only_that_is_installed(box, tiny_path, videos
         raise MissingDependencyError("onnxruntime", "cpu", "running a model")
 
     monkeypatch.setattr("co2net_runtime.backends.ort.backend.load_onnxruntime", missing)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with Localizer.load(tiny_path) as trt:
         assert trt.engine.engine == "tensorrt"
         assert len(trt(videos(30)[0])) > 0
@@ -299,6 +303,6 @@ def test_auto_takes_tensorrt_where_only_that_is_installed(box, tiny_path, videos
 
 def test_an_engine_file_takes_no_build_options(box, tmp_path, tiny_path):
     with pytest.raises(InputError, match="fixed in an engine"):
-        Localizer.load(tmp_path / "x.engine", tf32=True)
+        Localizer.load(tmp_path / "x.engine", EngineOptions(tf32=True))
     with pytest.raises(InputError, match="does not run in the backend onnxruntime"):
-        Localizer.load(tmp_path / "x.engine", backend="onnxruntime")
+        Localizer.load(tmp_path / "x.engine", EngineOptions(backend="onnxruntime"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.trt.build import build_engine
 from co2net_runtime.backends.trt.cache import Target, cached_engine, sidecar, write_engine
@@ -26,7 +27,9 @@ def start(box, tiny_path, videos):
     """Open the model as a new process would, run one video, and return the engine file."""
 
     def open_(path=tiny_path, options=OPTIONS, **others):
-        with Localizer.load(path, backend="tensorrt", tensorrt=options, **others) as opened:
+        with Localizer.load(
+            path, EngineOptions(backend="tensorrt", tensorrt=options, **others)
+        ) as opened:
             opened(videos(20)[0])
         found = list(Path(os.environ["CO2NET_CACHE"]).glob("tensorrt/*.engine"))
         return found[-1] if found else None
@@ -272,9 +275,10 @@ sys.path[:0] = [{str(Path(__file__).parents[4])!r}, {str(Path(__file__).parents[
 from tests.runtime.standin.box import Box
 Box().install()
 import numpy as np
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.artefact.onnx_file import read_contract
-with Localizer.load({str(tiny_path)!r}, backend="tensorrt") as opened:
+with Localizer.load({str(tiny_path)!r}, EngineOptions(backend="tensorrt")) as opened:
     opened(np.ones((20, 16), np.float32))
 """
     environment = {

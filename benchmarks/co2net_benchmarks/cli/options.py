@@ -1,0 +1,36 @@
+"""Options that several commands share, and how they print tables."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+import click
+
+from co2net_benchmarks.tables import Table
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.options import BACKENDS
+
+explain_option = click.option(
+    "--explain", is_flag=True, help="Also print what the columns of each table mean."
+)
+
+
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --threads, --device and --backend; they arrive as `engine`."""
+
+    @click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator.")
+    @click.option("--device", default="auto", help="cpu, cuda:0, ...  [default: auto]")
+    @click.option(
+        "--backend", type=click.Choice(BACKENDS), default="auto", help="Engine of the runtime."
+    )
+    @wraps(function)
+    def with_engine(*args: Any, threads: int | None, device: str, backend: Any, **rest: Any) -> Any:
+        engine = EngineOptions(threads=threads, device=device, backend=backend)
+        return function(*args, engine=engine, **rest)
+
+    return with_engine
+
+
+def print_tables(tables: Iterable[Table], *, explain: bool) -> None:
+    """Print tables on stdout, a blank line between two."""
+    click.echo("\n\n".join(table.to_text(explain=explain) for table in tables))

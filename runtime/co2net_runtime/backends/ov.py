@@ -1,0 +1,198 @@
+"""OpenVINO, on a CPU or an Intel GPU, without ONNX Runtime."""
+
+import functools
+import logging
+import os
+import threading
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
+from co2net_runtime.backends.device import Device
+from co2net_runtime.errors import BackendError, MissingDependencyError
+from co2net_runtime.files.atomic import sha256
+from co2net_runtime.files.cache import cache_folder, unusable
+
+logger = logging.getLogger(__name__)
+
+# the element types that OpenVINO calls what it computes in
+_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+
+
+class OpenVinoBackend(Generic[AnyContract]):
+    """An ONNX file opened in OpenVINO. `infer` may be called from several threads."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        contract: AnyContract,
+        device: Device,
+        options: EngineOptions,
+    ) -> None:
+        """Compile the file.
+
+        Args:
+            path: An ONNX file.
+            contract: What the file says of itself.
+            device: "cpu", or "gpu" for Intel's.
+            options: How to run it; `threads`, `bf16` and the cache folder matter here.
+
+        Raises:
+            MissingDependencyError: openvino is not installed.
+            BackendError: OpenVINO refuses the model, or the device lacks what was asked for.
+        """
+        self._contract = contract
+        openvino = load_openvino()
+        core = _core()
+        name = _device_name(device)
+        _require_device(core, name, device)
+        if options.bf16 and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
+            raise BackendError(f"this {_full_name(core, name)} does not compute in bfloat16")
+        config: dict[str, Any] = {
+            # its default is whatever is fastest: bfloat16 on some CPUs, float16 on GPUs
+            "INFERENCE_PRECISION_HINT": "bf16" if options.bf16 else "f32",
+            "EXECUTION_MODE_HINT": "PERFORMANCE" if options.bf16 else "ACCURACY",
+            "PERFORMANCE_HINT": "LATENCY",
+            **_cache_config(path, options.tensorrt.cache),
+        }
+        if device.kind == "cpu" and options.threads is not None:
+            config["INFERENCE_NUM_THREADS"] = options.threads
+        try:
+            self._model: Any = core.compile_model(os.fspath(path), name, config)
+        except RuntimeError as error:
+            raise BackendError(f"{path}: OpenVINO refuses it: {_reason(error)}") from error
+        self._local = threading.local()
+        computed = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self._info = EngineInfo(
+            engine="openvino",
+            version=openvino.__version__.partition("-")[0],
+            provider="OpenVINO",
+            device=str(device),
+            precision=_precision(self._contract.precision, _NAMES.get(computed, computed)),
+            device_name=_full_name(core, name),
+        )
+
+    @property
+    def contract(self) -> AnyContract:
+        """What the model says of itself."""
+        return self._contract
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs it."""
+        return self._info
+
+    @property
+    def max_length(self) -> int | None:
+        """No limit."""
+        return None
+
+    def max_batch(self, length: int) -> int | None:  # noqa: ARG002 the protocol's signature
+        """No limit."""
+        return None
+
+    def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run the graph: input arrays by name -> output arrays by name.
+
+        Raises:
+            BackendError: OpenVINO fails, or the backend is closed.
+        """
+        model = self._model  # a thread that closes the backend does not pull it away
+        if model is None:
+            raise BackendError("the model is closed")
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = model.create_infer_request()
+        try:
+            # sharing always: a request that has shared once takes no larger copied input later
+            outputs = request.infer(
+                {name: np.ascontiguousarray(array) for name, array in feeds.items()},
+                share_inputs=True,
+            )
+        except RuntimeError as error:
+            raise run_failed("OpenVINO", _reason(error), feeds) from error
+        # the request's memory is used again by the next call
+        return {name: np.array(outputs[name]) for name in self._contract.outputs}
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+        self._local = threading.local()
+
+    def __enter__(self) -> "OpenVinoBackend[AnyContract]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load_openvino() -> Any:
+    """Import openvino. Raises MissingDependencyError where it is not installed."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError("openvino", "openvino", "the backend openvino") from error
+    return openvino
+
+
+@functools.cache
+def _core() -> Any:
+    """Return the process's OpenVINO core.
+
+    One for all models: each core's CPU plugin installs a signal stack of its own, and of several
+    that come and go the last one leaves a freed stack behind (seen with 2026.4): the next signal,
+    a Ctrl-C for one, then ends the process with a segmentation fault.
+    """
+    return load_openvino().Core()
+
+
+def _cache_config(
+    path: str | os.PathLike[str], cache: str | os.PathLike[str] | None
+) -> dict[str, str]:
+    """Return where the compiled model is kept, by the file's content.
+
+    OpenVINO's own key for a file is its name, size and time.
+    """
+    folder = cache_folder(cache) / "openvino" / sha256(path)[:32]
+    if problem := unusable(folder):
+        logger.warning("%s: %s: the model is compiled at each start", folder, problem)
+        return {}
+    return {"CACHE_DIR": str(folder)}
+
+
+def _device_name(device: Device) -> str:
+    if device.kind == "gpu" and device.index:
+        return f"GPU.{device.index}"
+    return device.kind.upper()
+
+
+def _require_device(core: Any, name: str, device: Device) -> None:
+    available = core.available_devices
+    if name not in available and f"{name}.0" not in available:
+        raise BackendError(
+            f"{device} was asked for, but OpenVINO finds only {', '.join(available)}: an Intel GPU "
+            "needs its compute runtime (intel-opencl-icd)"
+        )
+
+
+def _full_name(core: Any, name: str) -> str:
+    return str(core.get_property(name, "FULL_DEVICE_NAME")).strip()
+
+
+def _precision(stored: str, computed: str) -> str:
+    """Return what the network is computed in: int8 layers stay int8, the others as computed."""
+    if stored.startswith("int8"):
+        return stored if computed == "fp32" else f"{stored} and {computed}"
+    return computed
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the sentence of an OpenVINO exception that says what is wrong.
+
+    Before it stand the source lines that it came from.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (plain or lines or ["no reason given"])[-1][:300]

@@ -1,0 +1,9 @@
+"""The commands of this package, as [project.scripts] names them."""
+
+from co2net_runtime.cli.entry import Entry
+
+infer = Entry("co2net_runtime.cli.infer")
+extract = Entry("co2net_runtime.cli.extract")
+engine = Entry("co2net_runtime.cli.engine")
+doctor = Entry("co2net_runtime.cli.doctor")
+extract = Entry("co2net_runtime.cli.extract")

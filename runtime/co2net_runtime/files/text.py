@@ -1,0 +1,92 @@
+"""Text and JSON files as users have them: UTF-8, with or without a byte order mark."""
+
+import json
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from co2net_runtime.errors import InputError
+
+
+def read_text(path: str | os.PathLike[str], content: str) -> str:
+    """Return a text file's content; a byte order mark is skipped.
+
+    Args:
+        path: The file.
+        content: What is in it, for errors: "annotations".
+
+    Raises:
+        InputError: The file cannot be read or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the {content}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8; a null character in the path
+        raise InputError(f"{path}: expected {content} as text in UTF-8: {error}") from error
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    content: str,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        content: What is in it, for errors: "annotations".
+        object_pairs_hook: As `json.loads` takes it.
+
+    Raises:
+        InputError: The file cannot be read, is not JSON, is nested too deeply, or holds text that
+            is not Unicode.
+    """
+    return parse_json(read_text(path, content), str(path), content, object_pairs_hook)
+
+
+def parse_json(
+    text: str,
+    where: str,
+    content: str,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Return the content of JSON text; arguments and errors as in `read_json`."""
+    try:
+        document = json.loads(text, object_pairs_hook=object_pairs_hook)
+        if "\\u" in text:
+            # half of a surrogate pair, which JSON can spell, could be written nowhere
+            json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise InputError(f"{where}: expected {content} as JSON: nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where}: expected {content} as JSON: it spells a character that does not exist, "
+            f"{error.object[error.start : error.end]!a}"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{where}: expected {content} as JSON: {error}") from error
+    return document
+
+
+def normalized(name: str) -> str:
+    """Return a label or a video's name in the form that is compared.
+
+    White space at the ends goes, inside it becomes one space, and composed and decomposed accents
+    become the same (NFC): people do not see these differences, and file systems change them.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def label_name(value: Any) -> str:
+    """Return a label of a JSON file as the class's name, normalized; a number is its digits.
+
+    Raises ValueError for anything that names nothing, such as null.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, str) or not normalized(value):
+        raise ValueError(f"a label is {json.dumps(value)[:40]}: expected the class's name")
+    return normalized(value)

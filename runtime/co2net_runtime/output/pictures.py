@@ -1,0 +1,107 @@
+"""The pictures of videos: which files are written, and the ground truth they show."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.detections import Detections
+from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import write_text
+from co2net_runtime.network.network import Activations
+from co2net_runtime.output.timeline import Bar, Timeline, make_timeline
+from co2net_runtime.output.timeline_page import to_html
+from co2net_runtime.output.timeline_plot import require_matplotlib, save_plot
+
+logger = logging.getLogger(__name__)
+
+# the files of ActivityNet have this prefix, its annotations do not
+_PREFIX = "v_"
+
+
+class Pictures:
+    """Draws the timeline of one video after another into a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        formats: Sequence[str] = ("png",),
+        ground_truth: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            folder: Where the pictures go.
+            formats: Of PICTURES.
+            ground_truth: An ActivityNet-style annotation JSON.
+
+        Raises:
+            MissingDependencyError: matplotlib is needed and not there.
+            InputError: The annotations cannot be read.
+        """
+        self._folder = folder
+        self._truth = None if ground_truth is None else read_ground_truth(ground_truth)
+        self._writers = {name: _writer(name) for name in dict.fromkeys(formats)}
+
+    def draw(
+        self, video: str, activations: Activations, shown: Detections, contract: Contract
+    ) -> list[Path]:
+        """Write VIDEO.png and the like, and return their paths."""
+        truth = None if self._truth is None else self._truth_of(video)
+        timeline = make_timeline(video, activations, shown, contract, truth)
+        paths = []
+        for path, write in zip(self._paths(video), self._writers.values(), strict=True):
+            write(timeline, path)
+            paths.append(path)
+        return paths
+
+    def refuse_existing(self, videos: Iterable[str]) -> None:
+        """Raise InputError if a picture of one of the videos exists."""
+        for video in videos:
+            for path in self._paths(video):
+                if os.path.exists(path):  # noqa: PTH110  # False, too, for too long a name
+                    raise InputError(
+                        f"{path}: exists already: choose another --plot or pass --overwrite"
+                    )
+
+    def _truth_of(self, video: str) -> Sequence[Bar]:
+        assert self._truth is not None
+        for name in (video, _PREFIX + video, video.removeprefix(_PREFIX)):
+            if name in self._truth:
+                return self._truth[name]
+        logger.warning("%s: not in the annotations: its picture shows no ground truth", video)
+        return []
+
+    def _paths(self, video: str) -> list[Path]:
+        return [self._folder / f"{video}.{name}" for name in self._writers]
+
+
+def read_ground_truth(path: str | os.PathLike[str]) -> dict[str, list[Bar]]:
+    """Read the segments by video from an ActivityNet-style annotation JSON.
+
+    Raises InputError if the file is missing or no such JSON.
+    """
+    try:
+        database = json.loads(Path(path).read_text(encoding="utf-8"))["database"]
+        return {
+            video: [
+                Bar(str(one["label"]), float(one["segment"][0]), float(one["segment"][1]))
+                for one in entry.get("annotations", [])
+            ]
+            for video, entry in database.items()
+        }
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the annotations: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f'{path}: expected annotations, {{"database": {{video: {{"annotations": [...]}}}}}}'
+        ) from error
+
+
+def _writer(name: str) -> Callable[[Timeline, Path], None]:
+    if name == "html":
+        return lambda timeline, path: write_text(path, to_html(timeline))
+    require_matplotlib()
+    return save_plot
