@@ -3,9 +3,8 @@
 import io
 import json
 import pickle
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +14,7 @@ import numpy as np
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract, read_graph, read_metadata
 from co2net_runtime.artefact.wire_format import delimited
-from co2net_runtime.errors import InputError
-from co2net_runtime.features import find_feature_files
+from co2net_runtime.feature_files import find_feature_files
 from tests.fuzz import mutators
 from tests.fuzz.mutators import Mutator, damage, json_tree, mix, npy_header, swap_tokens
 
@@ -45,7 +43,7 @@ def _rows(count: int = 20) -> Any:
     return np.random.default_rng(count).random((count, DIM), np.float32)
 
 
-def _features_npz(folder: Path) -> bytes:  # noqa: ARG001
+def _features_npz(folder: Path) -> bytes:
     out = io.BytesIO()
     np.savez_compressed(out, features=_rows())
     return out.getvalue()
@@ -59,11 +57,11 @@ def _read_features(path: Path) -> None:
 # --- artefacts
 
 
-def _tiny(folder: Path) -> bytes:  # noqa: ARG001
+def _tiny(folder: Path) -> bytes:
     return (DATA / "tiny.onnx").read_bytes()
 
 
-def _contract_text(folder: Path) -> bytes:  # noqa: ARG001
+def _contract_text(folder: Path) -> bytes:
     return read_metadata(DATA / "tiny.onnx")["co2net"].encode()
 
 
@@ -135,25 +133,28 @@ def _read_results(path: Path) -> None:
     read_results(path, ("Jump", "Throw"))
 
 
+def _format(kind: str) -> Any:
+    from co2net_runtime.output.formats import make_format
+
+    return make_format(kind, dict, ("Jump", "Throw"), 0.0)  # type: ignore[arg-type]
+
+
 def _earlier(kind: str) -> Callable[[Path], bytes]:
     def original(folder: Path) -> bytes:
-        from co2net_runtime.output.formats import make_format
-
-        form = make_format(kind, ("Jump", "Throw"))
-        parts = [form.head()]
-        for number, (video, records) in enumerate(RESULTS["results"].items()):
-            parts.append(form.video(video, records, first=number == 0))
-        return "".join([*parts, form.tail()]).encode()
+        form = _format(kind)
+        results: dict[str, Any] = RESULTS["results"]  # type: ignore[assignment]
+        videos = form.separator.join(form.video(*one) for one in results.items())
+        return (form.head + videos + form.tail()).encode()
 
     return original
 
 
 def _read_earlier(kind: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
-        from co2net_runtime.output.formats import make_format
         from co2net_runtime.output.sinks import open_sink
 
-        sink = open_sink(str(path), kind, make_format(kind, ("Jump", "Throw")), resume=True)
+        form = _format(kind)
+        sink = open_sink(str(path), kind, form, _format("jsonl"), resume=True)  # type: ignore[arg-type]
         try:
             sink.existing(["a", "b", "c"])
         finally:
@@ -198,12 +199,6 @@ def _read_bundle(path: Path) -> None:
     read_bundle_annotations(path.parent)
 
 
-def _read_pickled(path: Path) -> None:
-    from co2net.data.safe_pickle import load_npy
-
-    load_npy(path)
-
-
 # --- training
 
 
@@ -215,10 +210,9 @@ def _checkpoint(folder: Path) -> bytes:
     from co2net.model import CO2Net
 
     torch.manual_seed(0)
-    config = ModelConfig(rgb_dim=8, flow_dim=8)
-    model = CO2Net(config, 2)
+    config = ModelConfig(classes=2, rgb_dim=2, flow_dim=2)
     path = folder / "made.ckpt"
-    Checkpoint.of(model, ("Jump", "Throw")).save(path)
+    Checkpoint(config, ("Jump", "Throw"), CO2Net(config).state_dict()).save(path)
     return path.read_bytes()
 
 
@@ -228,13 +222,37 @@ def _read_checkpoint(path: Path) -> None:
     Checkpoint.load(path)
 
 
+def _state_dict(folder: Path) -> bytes:
+    import torch
+
+    from co2net.config import ModelConfig
+    from co2net.model import CO2Net
+
+    out = io.BytesIO()
+    torch.save(CO2Net(ModelConfig(classes=2, rgb_dim=2, flow_dim=2)).state_dict(), out)
+    return out.getvalue()
+
+
 def _read_published(path: Path) -> None:
     from co2net.checkpoint import Checkpoint
 
-    Checkpoint.from_published(path, ("Jump", "Throw"))
+    Checkpoint.from_published(path, classes=("Jump", "Throw"))
 
 
-def _config(folder: Path) -> bytes:  # noqa: ARG001
+def _weights(folder: Path) -> bytes:
+    """A pickle of numpy arrays in nested dicts, as JAX programs leave them."""
+    kernel = np.ones((1, 1, 1, 4, 4), np.float32)
+    return pickle.dumps({"params": {"Logits": {"Conv3d_0c_1x1": {"Conv_0": {"kernel": kernel}}}}})
+
+
+def _read_weights(path: Path) -> None:
+    from co2net.backbone.weights import read_weights
+
+    # the untouched file is refused, too: it holds one layer of a network
+    read_weights(path, "rgb")
+
+
+def _config(folder: Path) -> bytes:
     from co2net.config import PRESETS
     from co2net.settings import dump_config
 
@@ -248,34 +266,137 @@ def _read_config(path: Path) -> None:
     read_config(path, PRESETS["thumos14"])
 
 
+METRICS = "\n".join(
+    json.dumps({"iteration": n, "loss": 1.5 / n, "evaluated": n == 4, "map": [0.1, 0.2]})
+    for n in range(1, 5)
+)
+
+
+def _read_metrics(path: Path) -> None:
+    from co2net.training.run_folder import RunFolder
+
+    RunFolder(path.parent).read_metrics()
+
+
 # --- benchmarks
 
+RUN = {
+    "format": "co2net-bench run",
+    "schema_version": 2,
+    "kind": "accuracy",
+    "created": "2026-11-25T12:00:00+00:00",
+    "command": "co2net-bench accuracy predictions.json data/",
+    "machine": {"cpu": "a", "cores": 2},
+    "results": {"map": [0.1, 0.2, None], "classes": {"Jump": 0.5}},
+}
 
-def _run_file(folder: Path) -> bytes:  # noqa: ARG001
-    raise NotImplementedError
+
+def _read_run(path: Path) -> None:
+    from co2net_benchmarks.run_file import read_runs
+
+    read_runs(path)
+
+
+# --- videos
+
+EXTRACTION = {
+    "fps": 25.0,
+    "snippet_frames": 16,
+    "rgb": {"backbone": "i3d", "weights": "unknown", "weights_sha256": "0" * 64},
+    "flow": None,
+}
+
+
+def _read_extraction(path: Path) -> None:
+    from co2net_runtime.video.identity import read_extraction
+
+    read_extraction(path.parent)
+
+
+def _video(folder: Path) -> bytes:
+    import av
+
+    path = folder / "made.mp4"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(12):
+            image = rng.integers(0, 256, (32, 48, 3), np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path.read_bytes()
+
+
+def _read_video(path: Path) -> None:
+    from co2net_runtime.video.decode import VideoReader
+
+    with VideoReader(path) as video:
+        for number, frame in enumerate(video):
+            assert number < 10_000
+            del frame
 
 
 # --- live
 
 
-def _state(folder: Path) -> bytes:  # noqa: ARG001
+def _pool() -> Any:
+    from co2net_runtime.live.pool import LivePool
+
+    return LivePool.load(DATA / "tiny.live.onnx")
+
+
+def _state(folder: Path) -> bytes:
     out = io.BytesIO()
-    with _pool() as pool:
-        pool.push({"door": _rows(30)})
-        np.savez(out, **pool.state())
+    pool = _pool()
+    pool.push({"door": _rows(30)})
+    np.savez(out, **pool.state())
+    pool.close()
     return out.getvalue()
 
 
-def _pool() -> Any:
-    from co2net_runtime import EngineOptions, LivePool
+_OPEN: list[Any] = []  # one model for all inputs
 
-    return LivePool.load(DATA / "tiny.onnx", EngineOptions(device="cpu", threads=1))
+
+def _read_state(path: Path) -> None:
+    from co2net_runtime.live.state_file import StateFile
+
+    if not _OPEN:
+        _OPEN.append(_pool())
+    arrays = StateFile(path, 5.0, lambda note: None).load()
+    assert arrays is not None
+    _OPEN[0].restore(arrays)
+    _OPEN[0].push({"door": _rows(3)})
+    _OPEN[0].flush("door")
+
+
+def _blocks(folder: Path) -> bytes:
+    return b"".join(_npy(_rows(n)) for n in (3, 1, 5))
+
+
+def _read_stream(path: Path) -> None:
+    from co2net_runtime.live.block_parser import BlockParser
+
+    parser = BlockParser(DIM)
+    data = path.read_bytes()
+    taken = sum(
+        0 if arrival.block is None else len(arrival.block)
+        for start in range(0, len(data), 97)
+        for arrival in parser.feed(data[start : start + 97])
+    )
+    # no snippet comes from nowhere
+    assert taken <= len(data) // (4 * DIM) + 1
+    parser.unfinished()
 
 
 _NPY = mix(npy_header, damage)
 _ZIP = mutators.zip_member(_NPY)
 _TEXT = mix(json_tree, swap_tokens, damage)
 _YAML = mix(swap_tokens, damage)
+_PICKLE = mix(mutators.pickle_codes, damage)
+_TORCH = mutators.zip_member(mix(_PICKLE, damage))
 
 READERS = MappingProxyType(
     {
@@ -292,6 +413,22 @@ READERS = MappingProxyType(
                 Reader(f"earlier-{k}", f"out.{k}", _earlier(k), _TEXT, _read_earlier(k))
                 for k in ("json", "jsonl", "csv")
             ),
+            *(
+                Reader(f"bundle-{k}", f"{k}.npy", _bundle(f"{k}.npy"), mix(_NPY, _PICKLE), _read_bundle)
+                for k in ("videoname", "segments", "labels", "duration")
+            ),
+            Reader("bundle-ambiguous", "Ambiguous_test.txt", _bundle("Ambiguous_test.txt"), _YAML,
+                   _read_bundle),
+            Reader("checkpoint", "model.ckpt", _checkpoint, _TORCH, _read_checkpoint),
+            Reader("published", "co2.pkl", _state_dict, _TORCH, _read_published),
+            Reader("weights", "rgb.ckpt", _weights, _PICKLE, _read_weights),
+            Reader("config", "config.yaml", _config, _YAML, _read_config),
+            Reader("metrics", "metrics.jsonl", lambda _: METRICS.encode(), _TEXT, _read_metrics),
+            Reader("run", "run.json", _json(RUN), _TEXT, _read_run),
+            Reader("extraction", "extraction.json", _json(EXTRACTION), _TEXT, _read_extraction),
+            Reader("video", "clip.mp4", _video, damage, _read_video),
+            Reader("state", "state.npz", _state, _ZIP, _read_state),
+            Reader("stream", "stream.bin", _blocks, _NPY, _read_stream),
         )
     }
-)
+)  # fmt: skip
