@@ -1,6 +1,8 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
-# Both set themselves up: they need python3 >= 3.10 with venv, and a package index.
+# make fuzz   damaged files for every reader (INPUTS=15000)
+# make kill   kill -9 at random moments of every command that writes (KILLS=60)
+# All set themselves up: they need python3 >= 3.10 with venv, and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +10,7 @@ BIN = $(VENV)/bin
 DEMO ?= demo-out
 READY = $(VENV)/.ready
 
-.PHONY: setup demo test lint types unit test310 clean
+.PHONY: setup demo test lint types unit test310 fuzz kill clean
 
 setup: $(READY)
 
@@ -44,6 +46,16 @@ demo: $(READY)
 	co2net-infer $(DEMO)/model.onnx '$(DEMO)/data/features/*test*.npy' --out $(DEMO)/predictions.json --plot $(DEMO)/plots --ground-truth $(DEMO)/data/annotations.json
 	co2net-bench accuracy $(DEMO)/predictions.json $(DEMO)/data
 	co2net-bench latency $(DEMO)/run/best.ckpt $(DEMO)/model.onnx --lengths 50,250
+
+INPUTS ?= 15000
+KILLS ?= 60
+SEED ?= 0
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --seed $(SEED)
+
+kill: $(READY)
+	$(BIN)/python -m tests.fuzz.kill --kills $(KILLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .venv310* $(DEMO) build dist *.egg-info

@@ -55,7 +55,7 @@ def swap_tokens(data: bytes, rng: random.Random) -> bytes:
 
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, float("nan"), float("inf"), -float("inf"), 2**31, 2**63, 2**64,
-    10**400, "", "\x00", "a\nb", "x" * 5000, "\ud800", "＝1", [], {}, [[]], [None], {"": None},
+    10**400, "", "\x00", "a\nb", "x" * 5000, "\ud800", "\uff1d1", [], {}, [[]], [None], {"": None},
 )  # fmt: skip
 
 

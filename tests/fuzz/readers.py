@@ -112,7 +112,7 @@ RESULTS = {
 
 
 def _json(document: Any) -> Callable[[Path], bytes]:
-    return lambda folder: json.dumps(document, indent=1).encode()
+    return lambda _: json.dumps(document, indent=1).encode()
 
 
 def _read_annotations(path: Path) -> None:
@@ -240,15 +240,26 @@ def _read_published(path: Path) -> None:
 
 
 def _weights(folder: Path) -> bytes:
-    """A pickle of numpy arrays in nested dicts, as JAX programs leave them."""
-    kernel = np.ones((1, 1, 1, 4, 4), np.float32)
-    return pickle.dumps({"params": {"Logits": {"Conv3d_0c_1x1": {"Conv_0": {"kernel": kernel}}}}})
+    import torch
+
+    from co2net.backbone.i3d import I3D
+
+    out = io.BytesIO()
+    torch.save(I3D(channels=3, classes=2, divisor=32).state_dict(), out)
+    return out.getvalue()
+
+
+def _nested_weights(folder: Path) -> bytes:
+    """One layer in nested dicts, as JAX programs leave them; refused even when untouched."""
+    layer: dict[str, Any] = {"kernel": np.ones((1, 1, 1, 4, 4), np.float32)}
+    layer["bias"] = layer["kernel"][0, 0, 0, 0]
+    tree = {"Logits": {"Conv3d_0c_1x1": {"Conv_0": layer}}}
+    return pickle.dumps({"params": tree, "batch_stats": tree})
 
 
 def _read_weights(path: Path) -> None:
     from co2net.backbone.weights import read_weights
 
-    # the untouched file is refused, too: it holds one layer of a network
     read_weights(path, "rgb")
 
 
@@ -280,15 +291,14 @@ def _read_metrics(path: Path) -> None:
 
 # --- benchmarks
 
-RUN = {
-    "format": "co2net-bench run",
-    "schema_version": 2,
-    "kind": "accuracy",
-    "created": "2026-11-25T12:00:00+00:00",
-    "command": "co2net-bench accuracy predictions.json data/",
-    "machine": {"cpu": "a", "cores": 2},
-    "results": {"map": [0.1, 0.2, None], "classes": {"Jump": 0.5}},
-}
+
+def _run(folder: Path) -> bytes:
+    from co2net_benchmarks.hardware.machine import describe_machine
+    from co2net_benchmarks.run_file import Run, now
+
+    results = {"map": [0.1, 0.2, None], "classes": {"Jump": 0.5}}
+    run = Run("accuracy", now(), ("co2net-bench", "accuracy"), describe_machine(), {}, results)
+    return run.to_json().encode()
 
 
 def _read_run(path: Path) -> None:
@@ -299,12 +309,13 @@ def _read_run(path: Path) -> None:
 
 # --- videos
 
-EXTRACTION = {
-    "fps": 25.0,
-    "snippet_frames": 16,
-    "rgb": {"backbone": "i3d", "weights": "unknown", "weights_sha256": "0" * 64},
-    "flow": None,
-}
+
+def _extraction(folder: Path) -> bytes:
+    from co2net_runtime.options import SnippetTiming
+    from co2net_runtime.video.identity import Extraction, StreamIdentity
+
+    rgb = StreamIdentity("i3d", "unknown", "0" * 64, 1024, "float")
+    return json.dumps(Extraction(rgb, None, SnippetTiming(), 256, 224).to_mapping()).encode()
 
 
 def _read_extraction(path: Path) -> None:
@@ -365,7 +376,7 @@ def _read_state(path: Path) -> None:
 
     if not _OPEN:
         _OPEN.append(_pool())
-    arrays = StateFile(path, 5.0, lambda note: None).load()
+    arrays = StateFile(path, 5.0, print).load()
     assert arrays is not None
     _OPEN[0].restore(arrays)
     _OPEN[0].push({"door": _rows(3)})
@@ -382,7 +393,7 @@ def _read_stream(path: Path) -> None:
     parser = BlockParser(DIM)
     data = path.read_bytes()
     taken = sum(
-        0 if arrival.block is None else len(arrival.block)
+        0 if arrival.rows is None else len(arrival.rows)
         for start in range(0, len(data), 97)
         for arrival in parser.feed(data[start : start + 97])
     )
@@ -396,6 +407,7 @@ _ZIP = mutators.zip_member(_NPY)
 _TEXT = mix(json_tree, swap_tokens, damage)
 _YAML = mix(swap_tokens, damage)
 _PICKLE = mix(mutators.pickle_codes, damage)
+_BUNDLE = mix(_NPY, _PICKLE)
 _TORCH = mutators.zip_member(mix(_PICKLE, damage))
 
 READERS = MappingProxyType(
@@ -414,18 +426,19 @@ READERS = MappingProxyType(
                 for k in ("json", "jsonl", "csv")
             ),
             *(
-                Reader(f"bundle-{k}", f"{k}.npy", _bundle(f"{k}.npy"), mix(_NPY, _PICKLE), _read_bundle)
+                Reader(f"bundle-{k}", f"{k}.npy", _bundle(f"{k}.npy"), _BUNDLE, _read_bundle)
                 for k in ("videoname", "segments", "labels", "duration")
             ),
             Reader("bundle-ambiguous", "Ambiguous_test.txt", _bundle("Ambiguous_test.txt"), _YAML,
                    _read_bundle),
             Reader("checkpoint", "model.ckpt", _checkpoint, _TORCH, _read_checkpoint),
             Reader("published", "co2.pkl", _state_dict, _TORCH, _read_published),
-            Reader("weights", "rgb.ckpt", _weights, _PICKLE, _read_weights),
+            Reader("weights", "rgb.pt", _weights, _TORCH, _read_weights),
+            Reader("nested-weights", "rgb.ckpt", _nested_weights, _PICKLE, _read_weights),
             Reader("config", "config.yaml", _config, _YAML, _read_config),
             Reader("metrics", "metrics.jsonl", lambda _: METRICS.encode(), _TEXT, _read_metrics),
-            Reader("run", "run.json", _json(RUN), _TEXT, _read_run),
-            Reader("extraction", "extraction.json", _json(EXTRACTION), _TEXT, _read_extraction),
+            Reader("run", "run.json", _run, _TEXT, _read_run),
+            Reader("extraction", "extraction.json", _extraction, _TEXT, _read_extraction),
             Reader("video", "clip.mp4", _video, damage, _read_video),
             Reader("state", "state.npz", _state, _ZIP, _read_state),
             Reader("stream", "stream.bin", _blocks, _NPY, _read_stream),
