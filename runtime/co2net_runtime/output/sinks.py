@@ -40,6 +40,9 @@ class Sink:
         """Take one video's results. Raises InputError if this video's cannot be written."""
         raise NotImplementedError
 
+    def fail(self, video: str, error: str) -> None:
+        """Take the reason for which a video has no results."""
+
     def finish(self) -> None:
         """Write what is missing; without this call a whole file keeps its earlier content."""
 
@@ -199,6 +202,14 @@ class LinesSink(Sink):
         self._stream.write(self._form.video(video, records))
         self._stream.flush()
 
+    def collected(self) -> Iterator[tuple[str, Records]]:
+        """Yield what the file holds, video by video."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield from self._form.read(line).items()
+
     def finish(self) -> None:
         """Have the lines on the disk."""
         if self._stream is not None:
@@ -246,11 +257,9 @@ class FileSink(Sink):
         self._lines.close()
 
     def _collected(self) -> Iterator[tuple[str, Records]]:
-        with self._lines.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                for video, records in self._line_form.read(line).items():
-                    self._kept.pop(video, None)
-                    yield video, records
+        for video, records in self._lines.collected():
+            self._kept.pop(video, None)
+            yield video, records
         yield from self._kept.items()
 
 
