@@ -111,6 +111,7 @@ class Job:
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
+            del videos
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
         outcomes = run_files(self._localizer.network, files, size=batch)

@@ -92,7 +92,10 @@ def infer(
             )
         _refuse_videos(features)
         found = find_feature_files(features, flow, key=key)
-    files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+    files = found
+    if not all(file.video.isascii() for file in found):
+        files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+    del features, found  # of a million videos their texts alone take 0.2 GB
     replace = overwrite or skip_existing
     part = None
     if shard is not None:
