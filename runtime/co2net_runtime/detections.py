@@ -131,10 +131,13 @@ def read_results(
 ) -> dict[str, Detections]:
     """Read an ActivityNet result file: {"results": {video: [record, ...]}}.
 
-    classes: the known labels; without them, the labels found, sorted.
+    Args:
+        path: The file.
+        classes: The known labels; without them, the labels found, sorted.
 
-    Raises InputError if the file is missing, empty, no such JSON, lists a video twice, or a record
-    is damaged.
+    Raises:
+        InputError: The file is missing, empty or not such JSON, it lists a video twice, or a
+            record is damaged.
     """
     document = read_json(path, "predictions", _without_repeats)
     results = document.get("results") if isinstance(document, dict) else None
