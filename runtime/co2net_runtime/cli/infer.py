@@ -21,7 +21,8 @@ Where results go (--out, may be given several times):
 Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
-the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
+the video's best score. --min-score, --top-k and --best hold for all of them. Times are seconds.
+Of --best, no two segments of a class overlap. confidence is the score in 0 to 1, 1/(1+exp(-score)).
 
 \b
 Examples:
@@ -95,6 +96,7 @@ class _FilesOrStreams(console.Command):
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")
+@click.option("--best", is_flag=True, help="Of each component and class the best segment only.")
 @click.option(
     "--batch",
     type=click.IntRange(min=1),

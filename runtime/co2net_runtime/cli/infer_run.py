@@ -47,6 +47,7 @@ def infer(
     classes_only: bool,
     min_score: float | None,
     top_k: int | None,
+    best: bool,
     batch: int | None,
     chunk: int | None,
     plot: Path | None,
@@ -71,7 +72,7 @@ def infer(
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names: Sequence[FormatName] = name_formats(outs, form)
-    choice = Choice(min_score, top_k, classes_only)
+    choice = Choice(min_score, top_k, classes_only, best)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
     videos = None
@@ -161,6 +162,8 @@ def _check_outs(
     *,
     skip_existing: bool,
 ) -> None:
+    if choice.classes_only and choice.best:
+        raise click.UsageError("--classes-only has no segments of which --best could choose")
     if choice.classes_only and "srt" in names:
         raise click.UsageError("--classes-only has no times to make subtitles of")
     if len(set(outs)) < len(outs):

@@ -1,7 +1,7 @@
 """Results of videos as JSON, JSON lines, CSV and subtitles: a Format each, written and read back.
 
-A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, or
-without "segment" where only classes were asked for.
+A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, with
+"confidence"; or {"label", "score"} where only classes were asked for.
 """
 
 import csv
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from co2net_runtime.detections import FORMAT_VERSION, Detections
+from co2net_runtime.detections import FORMAT_VERSION, Detections, confidences
 from co2net_runtime.errors import InputError
 from co2net_runtime.output.choices import FormatName
 from co2net_runtime.output.subtitles import to_srt
@@ -21,7 +21,7 @@ Records = list[dict[str, Any]]
 # the origin of the results; asked for when it is written, since hashing a model takes a while
 MadeBy = Callable[[], Mapping[str, Any]]
 
-COLUMNS = ("video", "start_s", "end_s", "label", "score")
+COLUMNS = ("video", "start_s", "end_s", "label", "score", "confidence")
 
 # these must agree with an earlier run that is continued
 _SAME = ("model_sha256", "options")
@@ -120,7 +120,7 @@ def json_lines(made_by: MadeBy) -> Format:
 
 
 def _csv() -> Format:
-    """One row per segment, or per class; start and end are empty where only classes are.
+    """One row per segment, or per class, whose start, end and confidence are empty.
 
     Names and labels that a spreadsheet would take for a formula get a ' in front.
     """
@@ -138,21 +138,29 @@ def _csv() -> Format:
 
     def video(name: str, records: Records) -> str:
         return "".join(
-            row([cell(name), *one.get("segment", ("", "")), cell(one["label"]), one["score"]])
+            row(
+                [
+                    cell(name),
+                    *one.get("segment", ("", "")),
+                    cell(one["label"]),
+                    one["score"],
+                    one.get("confidence", ""),
+                ]
+            )
             for one in records
         )
 
     def read(text: str) -> dict[str, Records]:
         results: dict[str, Records] = {}
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        if tuple(rows.fieldnames or ()) != COLUMNS:
+        if tuple(rows.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):
             raise ValueError("other columns")
         for one in rows:
             record = {"label": uncell(one["label"]), "score": float(one["score"])}
             if one["start_s"]:
                 record["segment"] = [float(one["start_s"]), float(one["end_s"])]
             results.setdefault(uncell(one["video"]), []).append(record)
-        return results
+        return {video: _checked(records) for video, records in results.items()}
 
     return Format(video, read, head=row(COLUMNS))
 
@@ -171,12 +179,17 @@ def _subtitles(classes: tuple[str, ...], share: float) -> Format:
 
 
 def _checked(records: Any) -> Records:
-    """Return the records of an earlier run. Raises ValueError or TypeError if they are not."""
+    """Return the records of an earlier run, older ones with their confidence added.
+
+    Raises ValueError or TypeError if they are not records.
+    """
     for one in records:
         segment = one.get("segment", [0.0, 0.0])
         if not isinstance(one["label"], str) or len([float(edge) for edge in segment]) != 2:
             raise ValueError("no record of a segment or a class")
-        float(one["score"])
+        score = float(one["score"])
+        if "segment" in one:
+            one["confidence"] = float(confidences(score))
     return list(records)
 
 
@@ -190,8 +203,15 @@ def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
-    """Return one entry of the origin, without the options in _LAST_BITS."""
+    """Return one entry of the origin, without the options in _LAST_BITS and those not given.
+
+    Older results lack the options that were added since.
+    """
     entry = made_by.get(name)
     if not isinstance(entry, dict):
         return entry
-    return {key: value for key, value in entry.items() if key not in _LAST_BITS}
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in _LAST_BITS and value is not None and value is not False
+    }

@@ -58,7 +58,7 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
     """Return the format of each --out: its suffix's; on stdout and in folders `chosen`, or JSON.
 
     Raises:
-        InputError: A name does not tell its format, or none of them takes the chosen one.
+        InputError: A name does not tell its format, or the chosen format fits no name.
     """
     names = [_name_format(out, chosen) for out in outs]
     if chosen is not None and chosen not in names:

@@ -1,4 +1,4 @@
-"""What features were made with: the file extraction.json, and when two of them agree."""
+"""How features were made: the file extraction.json, and when two of them agree."""
 
 import json
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class StreamIdentity:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What features were made with.
+    """How features were made.
 
     Two are the same if all fields but `versions` are: the same weights, flow, timing, size and
     class of precision. Versions of libraries move features less than a neighboring snippet does.
@@ -110,7 +110,7 @@ class Extraction:
 
 
 def read_extraction(folder: Path) -> Extraction | None:
-    """Return what a folder's features were made with; None where no extraction.json says it.
+    """Return how a folder's features were made; None where no extraction.json says it.
 
     Raises InputError if the file is damaged.
     """
