@@ -1,4 +1,5 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
+# make docs   the documentation site, into site/
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
 # make fuzz   damaged files for every reader (INPUTS=15000)
 # make kill   kill -9 at random moments of every command that writes (KILLS=60)
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 DEMO ?= demo-out
 READY = $(VENV)/.ready
 
-.PHONY: setup demo test lint types unit test310 fuzz kill clean
+.PHONY: setup demo docs test lint types unit test310 fuzz kill clean
 
 setup: $(READY)
 
@@ -35,7 +36,10 @@ unit: $(READY)
 test310: $(READY)
 	sh tests/runtime/on_python310.sh
 
-# The commands of README's walk through the chain, in its order.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# The commands of docs/demo.md, in its order.
 demo: export PATH := $(abspath $(BIN)):$(PATH)
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -58,4 +62,4 @@ kill: $(READY)
 	$(BIN)/python -m tests.fuzz.kill --kills $(KILLS) --seed $(SEED)
 
 clean:
-	rm -rf $(VENV) .venv310* $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .venv310* $(DEMO) build dist site *.egg-info
