@@ -93,7 +93,7 @@ class Cuda:
         self._check(*self._runtime.cudaStreamDestroy(self._stream))
 
     def _value(self, result: "tuple[runtime.cudaError_t, Value]") -> Value:
-        """Return what a call gave besides its error code."""
+        """Return a call's result besides its error code."""
         error, value = result
         self._check(error)
         return value

@@ -64,30 +64,25 @@ class Profile:
 
 
 # short videos may come together; a long one fills the machine by itself. The longest is a chunk of
-# 4096 snippets (longer videos run in chunks) with its neighbours.
+# 4096 snippets (longer videos run in chunks) with its neighbors.
 DEFAULT_PROFILES = (Profile((1, 1, 8), (1, 256, 512)), Profile((1, 1, 1), (1, 1500, 4160)))
 
 
 @dataclass(frozen=True)
 class TensorRtOptions:
-    """How an engine is built and run.
+    """How a TensorRT engine is built and run."""
 
-    profiles: shapes it takes; None for those of an engine that was built before, else
-    DEFAULT_PROFILES. cuda_graphs: pad each video to the next power of two and replay
-    the network as one recorded launch; pays where launching kernels takes longer than they do.
-    hardware_compatible: run on every GPU from Ampere on, a little slower. version_compatible:
-    run in later TensorRT of the same major version, too. dla_core: use this deep learning
-    accelerator (Jetson Orin; one profile, minimum = maximum). workspace_mib: scratch memory that
-    building and running may use; None for all. cache: folder of the engines built on the fly;
-    None for the user's cache folder.
-    """
-
+    # shapes it takes; None: those of an engine that was built before, else DEFAULT_PROFILES
     profiles: tuple[Profile, ...] | None = None
+    # pad each video to the next power of two and replay the network as one recorded launch; pays
+    # where launching kernels takes longer than running them
     cuda_graphs: bool = False
-    hardware_compatible: bool = False
-    version_compatible: bool = False
+    hardware_compatible: bool = False  # run on every GPU from Ampere on, a little slower
+    version_compatible: bool = False  # also run in later TensorRT of the same major version
+    # run on this deep learning accelerator (Jetson Orin; one profile, minimum = maximum)
     dla_core: int | None = None
-    workspace_mib: int | None = None
+    workspace_mib: int | None = None  # scratch memory of building and running; None: all
+    # folder of the engines built on the fly; None: the user's cache folder
     cache: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
