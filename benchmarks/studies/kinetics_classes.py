@@ -46,10 +46,10 @@ def main(backbone: Path, clip: Path, top: int, snippets: int) -> None:
         click.echo(f"{shares[index]:6.3f}  {names[index]}")
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # of any float type
+def softmax(scores: np.ndarray) -> np.ndarray:
     """Return scores (C,) as probabilities."""
     powers = np.exp(scores - scores.max())
-    result: np.ndarray = powers / powers.sum()  # type: ignore[type-arg]
+    result: np.ndarray = powers / powers.sum()
     return result
 
 
