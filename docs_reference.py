@@ -9,12 +9,14 @@ import importlib.metadata
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -72,6 +74,20 @@ def _generated() -> dict[str, str]:
         "reference/settings.md": settings_page(),
         "reference/api.md": api_page(),
     }
+
+
+class Examples(griffe.Extension):
+    """Shows the example of a docstring as code."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Fence the indented lines after "Example:"."""
+        if obj.docstring:
+            obj.docstring.value = re.sub(
+                r"^Example:\n((?:(?: {4}.*)?\n?)+)",
+                lambda m: f"**Example**\n\n```python\n{textwrap.dedent(m[1]).strip()}\n```\n\n",
+                obj.docstring.value,
+                flags=re.MULTILINE,
+            )
 
 
 def commands_page() -> str:
