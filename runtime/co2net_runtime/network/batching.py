@@ -20,7 +20,10 @@ def group_by_length(
 ) -> list[list[int]]:
     """Return groups of at most `size` indices of videos of similar length, the longest first.
 
-    max_batch: of the engine, for the length that a group is padded to; None for no limit.
+    Args:
+        lengths: Snippets of each video.
+        size: The largest group.
+        max_batch: The engine's limit for the length that a group is padded to; None: no limit.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     groups: list[list[int]] = []

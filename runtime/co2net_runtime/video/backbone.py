@@ -66,7 +66,7 @@ class Backbone:
 
     @property
     def contract(self) -> BackboneContract:
-        """What the file says of itself."""
+        """The contract of the file."""
         return self._backend.contract
 
     @property

@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass
 class DecodeReport:
-    """What became of a video's packets and frames."""
+    """The packets and frames of a video, counted."""
 
     frames: int = 0  # decoded
     damaged: int = 0  # packets that could not be decoded, and frames that the decoder had to patch
@@ -252,6 +252,6 @@ def _reader(picture: Any) -> Callable[[], Image]:
 
 
 def _words(error: BaseException) -> str:
-    """Return what FFmpeg says, without number and file name."""
+    """Return FFmpeg's message without its number and file name."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split())

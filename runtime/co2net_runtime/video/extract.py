@@ -92,7 +92,7 @@ class Extractor:
 
     @property
     def extraction(self) -> Extraction:
-        """What the features are made with."""
+        """The identity of the features: backbones, flow, frame rate."""
         flow = self.recipe.flow
         return Extraction(
             rgb=StreamIdentity.of(self.rgb.contract, None),
