@@ -85,7 +85,7 @@ def weight_files(path: str | os.PathLike[str]) -> set[str]:
 
     Raises InputError if the file is missing, empty, truncated or no ONNX file.
     """
-    names = set()
+    names: set[str] = set()
     with _opened(path) as (view, model):
         for graph in model:
             if graph.number == GRAPH:

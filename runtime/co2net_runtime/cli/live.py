@@ -4,11 +4,12 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import cpu_options, engine_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.lock import lock
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
@@ -120,7 +121,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     "--state-every", "state_every_s", type=click.FloatRange(min=0), default=5.0, show_default=True,
     help="Seconds between two saves.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@cpu_options
 @console.quiet_option
 @console.version_option
 def live(
@@ -144,8 +145,8 @@ def live(
     on_bad: OnBad,
     state: Path | None,
     state_every_s: float,
-    threads: int | None,
     quiet: bool,
+    **engine: Any,
 ) -> None:
     """Localize actions in streams while they run, with MODEL.live.onnx beside MODEL.
 
@@ -163,7 +164,7 @@ def live(
         if state is not None:
             state_file = StateFile(state, state_every_s, _note)
             stack.enter_context(lock(state))
-        pool = stack.enter_context(LivePool.load(model, options, threads=threads))
+        pool = stack.enter_context(LivePool.load(model, options, engine=engine_options(engine)))
         arrived = threading.Event()
         feature_dim = pool.contract.feature_dim
         queues = {
@@ -171,7 +172,8 @@ def live(
             for name, source in named.items()
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
-        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
+        behind = f"outputs {pool.lookahead_s():.2f} s behind"
+        console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
