@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -194,7 +195,11 @@ def _check_arguments(model: Path, features: Sequence[str]) -> None:
         )
     for text in features:
         if "://" in text:
-            raise InputError(f"{text}: an address, expected feature files")
+            shown = re.sub(r"(?<=://)[^/@]*@", "", text)
+            raise InputError(
+                f"{shown}: an address, expected files: for a live stream give --live, and --rgb "
+                "RGB.onnx --flow FLOW.onnx, the backbones that make features of it"
+            )
         if text == "-" and sys.stdin is None:
             raise InputError("-: stdin is closed")
 

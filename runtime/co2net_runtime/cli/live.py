@@ -3,6 +3,7 @@
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -209,11 +210,14 @@ def live(
         if state is not None:
             state_file = StateFile(state, state_every_s, _note)
             stack.enter_context(lock(state))
-        pool = stack.enter_context(LivePool.load(model, options, threads=engine["threads"]))
+        chosen = engine_options(engine)
+        # beside cameras the options are the backbones', and the network of a stream is small
+        head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
+        pool = stack.enter_context(LivePool.load(model, options, engine=head))
         cameras = None
         if rgb is not None:
             extractor = Extractor.open(
-                rgb, flow, engine_options(engine),
+                rgb, flow, chosen,
                 flow_algorithm=flow_algorithm, accept_mismatch=accept_mismatch,
             )  # fmt: skip
             cameras = stack.enter_context(CameraNetwork(extractor))
@@ -233,7 +237,8 @@ def live(
             for name, source in named.items()
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
-        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
+        behind = f"outputs {pool.lookahead_s():.2f} s behind"
+        console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
