@@ -97,5 +97,7 @@ def _answer(client):
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the tests' folder
-    sys.path[:0] = [str(Path(__file__).parents[1] / each) for each in ("", "runtime", "export")]
+    sys.path[:0] = [
+        str(Path(__file__).parents[1] / each) for each in ("", "runtime", "export", "benchmarks")
+    ]
     serve(sys.argv[1])
