@@ -10,13 +10,14 @@ import click
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import run_options
 from co2net_runtime.cli.video_options import video_options
-from co2net_runtime.output.choices import FORMATS, PICTURES
+from co2net_runtime.output.choices import FORMATS, MEDIA, PICTURES
 
 EPILOG = """
 \b
 Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
+  x.label-studio.json, x.via.json, x.eaf (ELAN, one video): best segments, to correct by hand
   results/           a folder with a file per video, in --format, JSON by default
 Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
@@ -30,6 +31,7 @@ Examples:
   co2net-infer model.onnx features/ --out predictions.json --out predictions.csv --plot plots/
   co2net-infer model.onnx features/ --out results/ --skip-existing
   co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
+  co2net-infer model.onnx features/ --out elan/ --format eaf --media 'videos/{video}.mp4'
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
   co2net-infer model.onnx clip.mp4 --rgb rgb.onnx --flow flow.onnx
@@ -83,6 +85,13 @@ class _FilesOrStreams(console.Command):
     "form",
     type=click.Choice(FORMATS),
     help="Format on stdout and in folders; see below.",
+)
+@click.option(
+    "--media",
+    metavar="PLACE",
+    default=MEDIA,
+    show_default=True,
+    help="Where an annotation tool finds a video: a path or an address with {video} in it.",
 )
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
