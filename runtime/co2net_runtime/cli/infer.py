@@ -141,7 +141,8 @@ def main(**given: Any) -> None:
 
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
     - reads one .npy from stdin. With --rgb (and --flow) they are videos, and the backbones make
-    features of them. MODEL may be an engine of co2net-engine.
+    features of them. MODEL may be an engine of co2net-engine, or lie on the Hugging Face Hub:
+    hf://ORG/NAME.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

@@ -20,6 +20,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_folder
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import CONTINUED, ONE_VIDEO, FormatName
 from co2net_runtime.output.formats import Showing, json_lines, make_format
@@ -104,6 +105,7 @@ def infer(
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
             if not replace:
                 pictures.refuse_existing(file.video for file in files)
+        model = Path(local_model(model))
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
         options = engine_options(engine)
