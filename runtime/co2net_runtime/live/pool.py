@@ -21,6 +21,7 @@ from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features, check_features
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.live.steps import Step, advance, finish
 from co2net_runtime.live.stream import Event, LiveOptions, StateArrays, Stream
@@ -88,6 +89,7 @@ class LivePool:
             MissingDependencyError: The engine is not installed.
             BackendError: The engine refuses the model.
         """
+        path = local_model(path)
         live = sibling(path, "live")
         named = os.fspath(path).endswith(".live.onnx")
         if not named and not live.is_file():
