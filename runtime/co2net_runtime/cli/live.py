@@ -10,13 +10,17 @@ import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
-from co2net_runtime.live.pool import LiveOptions, LivePool
+from co2net_runtime.live.pool import LiveOptions, LivePool, live_path
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
 from co2net_runtime.live.sources import open_source
 from co2net_runtime.live.state_file import StateFile
 from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
+from co2net_runtime.version import VERSION
+from co2net_runtime.watching.http import serve_http
+from co2net_runtime.watching.metrics import Metrics
 
 EPILOG = """
 \b
@@ -120,7 +124,18 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     "--state-every", "state_every_s", type=click.FloatRange(min=0), default=5.0, show_default=True,
     help="Seconds between two saves.",
 )  # fmt: skip
+@click.option(
+    "--health", "health_s", type=_SECONDS, metavar="SECONDS",
+    help="Also write the health of the streams as events: stalled, disconnected and bad_input as "
+    "they happen, and a heartbeat every SECONDS.",
+)  # fmt: skip
+@click.option(
+    "--http", metavar="HOST:PORT",
+    help="Serve /metrics for Prometheus, and /healthz: 503 while a stream is stalled.",
+)  # fmt: skip
+@console.metrics_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@console.log_format_option
 @console.quiet_option
 @console.version_option
 def live(
@@ -144,6 +159,9 @@ def live(
     on_bad: OnBad,
     state: Path | None,
     state_every_s: float,
+    health_s: float | None,
+    http: str | None,
+    metrics: Path | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -158,12 +176,24 @@ def live(
     )
     if sys.stdout is None:
         raise InputError("stdout is closed, where the events go")
+    if metrics is not None:
+        output_file(metrics, overwrite=True)
     with ExitStack() as stack:
         state_file = None
         if state is not None:
             state_file = StateFile(state, state_every_s, _note)
             stack.enter_context(lock(state))
         pool = stack.enter_context(LivePool.load(model, options, threads=threads))
+        model_sha256 = sha256(live_path(model))
+        figures = Metrics(metrics)
+        figures.model(
+            {
+                "model_sha256": model_sha256,
+                "precision": pool.contract.precision,
+                "engine": {"engine": pool.engine.engine},
+                "co2net": VERSION,
+            }
+        )
         arrived = threading.Event()
         feature_dim = pool.contract.feature_dim
         queues = {
@@ -178,12 +208,17 @@ def live(
         job = LiveJob(
             pool,
             queues,
-            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best),
+            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best, health_s),
             state=state_file,
             write=_write,
             note=_note,
             arrived=arrived,
+            metrics=figures,
+            model_sha256=model_sha256,
         )
+        if http is not None:
+            where = stack.enter_context(serve_http(http, figures.text, job.health.trouble))
+            console.note(f"http://{where[0]}:{where[1]}/metrics, /healthz", quiet=quiet)
         with console.finish_on_interrupt("snippets") as interrupted:
             job.run(interrupted)
     if interrupted.is_set():

@@ -22,6 +22,7 @@ class Arrival:
     trouble: str = ""  # for the user; one line
     missing: int = 0  # snippets that took their time in the stream but cannot be used
     gap: bool = False  # an unknown number of snippets may be lost before what comes next
+    disconnected: bool = False  # the producer has gone; another may come
     failed: bool = False  # the source has ended because of the trouble
 
 

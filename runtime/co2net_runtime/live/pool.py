@@ -9,13 +9,14 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Backend, EngineOptions
+from co2net_runtime.backends import Backend, EngineInfo, EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
@@ -31,6 +32,11 @@ __all__ = ["Event", "LiveLocalizer", "LiveOptions", "LivePool"]
 logger = logging.getLogger(__name__)
 
 Live = TypeVar("Live", bound="LivePool")
+
+
+def live_path(path: str | os.PathLike[str]) -> Path:
+    """Return MODEL.live.onnx beside MODEL.onnx, or the path itself if it is that of one."""
+    return Path(path) if os.fspath(path).endswith(".live.onnx") else sibling(path, "live")
 
 
 class LivePool:
@@ -85,15 +91,14 @@ class LivePool:
             InputError: The file is missing, an array does not fit it, or the options ask for a
                 prior that the model does not hold.
         """
-        live = sibling(path, "live")
-        named = os.fspath(path).endswith(".live.onnx")
-        if not named and not live.is_file():
+        live = live_path(path)
+        if live != Path(path) and not live.is_file():
             raise InputError(
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
         engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
-        backend = open_backend(path if named else live, engine)
+        backend = open_backend(live, engine)
         contract = backend.contract
         try:
             if contract.graph != "live":
@@ -129,6 +134,11 @@ class LivePool:
     def contract(self) -> Contract:
         """The contract of the model."""
         return self._backend.contract
+
+    @property
+    def engine(self) -> EngineInfo:
+        """The engine that runs it."""
+        return self._backend.info
 
     def lookahead_s(self) -> float:
         """Return how far behind the stream the network's outputs are, in seconds."""
