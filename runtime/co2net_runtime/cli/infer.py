@@ -141,6 +141,8 @@ class _FilesOrStreams(console.Command):
     expose_value=False,
     help="Streams in place of files: see co2net-infer --live --help.",
 )
+@console.metrics_option
+@console.log_format_option
 @console.quiet_option
 @console.version_option
 def main(**given: Any) -> None:
