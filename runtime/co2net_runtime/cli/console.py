@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -75,8 +75,37 @@ class _OneLineErrors(click.Command):
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
 
+OptionGroups = Mapping[str, str]  # heading on the help page -> the flags under it
+
+
 class Command(_OneLineErrors):
-    """A click command with one-line errors."""
+    """A click command with one-line errors, and headings over groups of its options.
+
+    Example:
+        @click.command("co2net-x", cls=Command, option_groups={"Engine": "--device --threads"})
+    """
+
+    def __init__(
+        self, *args: Any, option_groups: OptionGroups | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.option_groups = option_groups or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under "Options", then those of each group under its heading."""
+        rows: dict[str, list[tuple[str, str]]] = {"Options": []}
+        rows.update({heading: [] for heading in self.option_groups})
+        heading_of = {
+            flag: name for name, flags in self.option_groups.items() for flag in flags.split()
+        }
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                rows[heading_of.get(parameter.opts[0], "Options")].append(record)
+        for heading, found in rows.items():
+            if found:
+                with formatter.section(heading):
+                    formatter.write_dl(found)
 
 
 class Group(_OneLineErrors, click.Group):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, run_options
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.output.choices import FORMATS, MEDIA, PICTURES
 
@@ -39,6 +39,15 @@ Examples:
 """
 
 
+OPTION_GROUPS = {
+    "Videos": "--rgb --save-features --flow-algorithm --accept-mismatch",
+    "Results": "--out --format --skip-existing --overwrite --shard --classes-only "
+    "--min-score --top-k --best",
+    "Pictures": "--plot --plot-format --ground-truth",
+    **ENGINE_GROUPS,
+}
+
+
 class _FilesOrStreams(console.Command):
     """Hands over to live_cli where --live is given: streams have options of their own."""
 
@@ -52,7 +61,7 @@ class _FilesOrStreams(console.Command):
         return live.main(given, **{**extra, "prog_name": "co2net-infer --live"})
 
 
-@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG)
+@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("features", nargs=-1, required=True)
 @click.option(

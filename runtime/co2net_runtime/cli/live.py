@@ -11,7 +11,7 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options, run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file, sha256
@@ -64,7 +64,19 @@ Examples:
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-@click.command("co2net-infer --live", cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    "Videos and cameras": "--rgb --flow --flow-algorithm --accept-mismatch",
+    "Decisions": "--context --half-life --prior --class-window --longest --warmup",
+    "Events": "--provisional --min-score --best",
+    "Streams": "--streams --tick --queue --overflow --stall --end-after --on-bad",
+    "Restarts": "--state --state-every",
+    **ENGINE_GROUPS,
+}
+
+
+@click.command(
+    "co2net-infer --live", cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1)
 @click.option(
