@@ -134,6 +134,8 @@ class Job:
             if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
+                if self._pictures is not None:
+                    self._pictures.finish()
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -153,7 +155,8 @@ class Job:
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
-            self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+            file = outcome.file
+            self._pictures.draw(file.video, outcome.activations, shown, contract, file.film)
 
     def _fail(self, video: str, error: str) -> None:
         self.failures.append(error)
