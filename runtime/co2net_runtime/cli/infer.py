@@ -137,7 +137,8 @@ class _FilesOrStreams(console.Command):
     multiple=True,
     default=("png",),
     show_default=True,
-    help="html: a page by itself, to hover and zoom.",
+    help="html: a page by itself, to hover and zoom, with the video beside it if there is one; "
+    "index.html lists the pages.",
 )
 @click.option(
     "--ground-truth",

@@ -139,6 +139,8 @@ class Job:
             if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
+                if self._pictures is not None:
+                    self._pictures.finish()
         self._watch(at_end=True)
 
     def _take(self, outcome: Outcome) -> None:
@@ -160,7 +162,8 @@ class Job:
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
-            self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+            file = outcome.file
+            self._pictures.draw(file.video, outcome.activations, shown, contract, file.film)
 
     def _fail(self, video: str, error: str) -> None:
         self.failures.append(error)
