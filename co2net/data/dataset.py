@@ -59,6 +59,21 @@ class DatasetOptions:
     train_subset: str | None = None  # by default as `train_test_subsets` says
     test_subset: str | None = None
 
+    def timing_over(self, stated: SnippetTiming) -> SnippetTiming:
+        """Return a stated timing with what these options say in its place.
+
+        Raises InputError if the result is no timing.
+        """
+        given = {
+            name: value
+            for name in SnippetTiming.__dataclass_fields__
+            if (value := getattr(self, name)) is not None
+        }
+        try:
+            return replace(stated, **given)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -279,15 +294,7 @@ def _timing(
         stated = from_mapping(SnippetTiming, document["timing"], f"{where}: timing")
     elif rates:
         stated = replace(stated, fps=rates.most_common(1)[0][0])
-    given = {
-        name: value
-        for name in SnippetTiming.__dataclass_fields__
-        if (value := getattr(options, name)) is not None
-    }
-    try:
-        return replace(stated, **given)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    return options.timing_over(stated)
 
 
 def _open_store(root: Path, bundle: Path | None, options: DatasetOptions) -> FeatureStore:

@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 Features = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class FeatureFile:
     """The features of one video: one file, or RGB in one and flow in another."""
 

@@ -22,6 +22,7 @@ EPILOG = """
 Examples:
   co2net-bench parity run/best.ckpt model.onnx
   co2net-bench parity run/best.ckpt model.fp16.onnx model.int8.onnx --features data/
+  co2net-bench parity run/best.ckpt model.onnx --bf16 --features data/
   co2net-bench parity run/best.ckpt model.fp16.onnx --bisect
 """
 

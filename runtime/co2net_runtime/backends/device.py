@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import platform
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -114,3 +115,8 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
     driver.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, handle)
     driver.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, handle)
     return Gpu(index, name.value.decode(), (major.value, minor.value), memory.value)
+
+
+def is_arm() -> bool:
+    """Return whether this machine's processor is a 64-bit Arm."""
+    return platform.machine().lower() in ("aarch64", "arm64")

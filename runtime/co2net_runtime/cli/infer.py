@@ -34,6 +34,7 @@ Examples:
   co2net-infer model.onnx features/ --out elan/ --format eaf --media 'videos/{video}.mp4'
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
+  co2net-infer model.onnx @files.txt --shard 3/64 --out shards/ --skip-existing
   co2net-infer model.onnx clip.mp4 --rgb rgb.onnx --flow flow.onnx
 """
 
@@ -93,6 +94,12 @@ class _FilesOrStreams(console.Command):
     show_default=True,
     help="Where an annotation tool finds a video: a path or an address with {video} in it.",
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
+    "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
+)
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
@@ -140,9 +147,9 @@ def main(**given: Any) -> None:
     """Localize actions in FEATURES with MODEL, an ONNX file of co2net-export.
 
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
-    - reads one .npy from stdin. With --rgb (and --flow) they are videos, and the backbones make
-    features of them. MODEL may be an engine of co2net-engine, or lie on the Hugging Face Hub:
-    hf://ORG/NAME.
+    - reads one .npy from stdin; @FILE stands for the lines of a text file. With --rgb (and --flow)
+    they are videos, and the backbones make features of them. MODEL may be an engine of
+    co2net-engine, or lie on the Hugging Face Hub: hf://ORG/NAME.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

@@ -117,6 +117,7 @@ class Job:
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
+            del videos
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
         outcomes = run_files(self._localizer.network, files, size=batch)
@@ -136,7 +137,7 @@ class Job:
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            self.failures.append(str(outcome.error))
+            self._fail(outcome.file.video, str(outcome.error))
             return
         assert outcome.activations is not None
         found = self._localizer.detect(outcome.activations)
@@ -146,10 +147,15 @@ class Job:
             for sink in self._sinks:
                 sink.add(outcome.file.video, records)
         except InputError as error:
-            self.failures.append(str(error))
+            self._fail(outcome.file.video, str(error))
             return
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
             self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+
+    def _fail(self, video: str, error: str) -> None:
+        self.failures.append(error)
+        for sink in self._sinks:
+            sink.fail(video, error)

@@ -139,8 +139,8 @@ class LiveJob:
                 self._note(f"{name}: {arrival.trouble}{where}{follows}")
             if failed:
                 return rows, True
-            if arrival.gap:
-                rows = self._skip(name, rows, 0)
+            if arrival.gap or arrival.lost:
+                rows = self._skip(name, rows, arrival.lost)
             if arrival.missing:
                 rows = self._replace(name, rows, arrival.missing)
             if arrival.rows is not None:

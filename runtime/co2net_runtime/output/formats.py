@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ COLUMNS = ("video", "start_s", "end_s", "label", "score", "confidence")
 _SAME = ("model_sha256", "options")
 # options that change scores in their last bits only: a run may be continued with others
 _LAST_BITS = ("threads", "cpu_form")
+# the beginning of a line, as json_lines writes it
+_NAME = re.compile(rb'\{"video": ("(?:[^"\\]|\\.)*"), "results": \[')
 # a spreadsheet takes a cell that begins like this for a formula
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -46,6 +48,8 @@ class Format:
     head: str = ""
     separator: str = ""  # between two videos
     tail: Callable[[], str] = _nothing
+    # JSON lines: the names in an earlier run's lines, at constant memory; errors as `read`
+    names: Callable[[Iterable[bytes]], Iterator[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,21 @@ def json_lines(made_by: MadeBy) -> Format:
             results[str(entry["video"])] = _checked(entry["results"])
         return results
 
-    return Format(video, read)
+    def names(lines: Iterable[bytes]) -> Iterator[str]:
+        known = b""
+        for line in lines:
+            if not line.endswith(b"\n"):  # a crash has cut it
+                return
+            # in JSON no string holds this text, whose quotes would be escaped
+            head, _, made_with = line.rpartition(b', "external_data": ')
+            name = _NAME.match(head)
+            if name is not None and made_with == known:
+                yield json.loads(name[1])
+                continue
+            yield from read(line.decode())
+            known = made_with
+
+    return Format(video, read, names=names)
 
 
 def _csv() -> Format:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from co2net_runtime.artefact.backbone import BackboneContract, Flow, Scaling
-from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import read_json
 from co2net_runtime.options import SnippetTiming
 
 EXTRACTION_NAME = "extraction.json"
@@ -115,10 +115,6 @@ def read_extraction(folder: Path) -> Extraction | None:
     Raises InputError if the file is damaged.
     """
     file = folder / EXTRACTION_NAME
-    try:
-        mapping = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not file.exists():
         return None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file}: damaged, expected JSON of co2net-extract: {error}") from error
-    return Extraction.from_mapping(mapping, str(file))
+    return Extraction.from_mapping(read_json(file, "the origin of features"), str(file))
