@@ -12,7 +12,7 @@ import click
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options, run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
 from co2net_runtime.diagnostics.checks import check_model, examine
 from co2net_runtime.diagnostics.probe import Check, Machine
 from co2net_runtime.diagnostics.recommend import BUDGET_S, recommend
@@ -34,7 +34,7 @@ Examples:
 """
 
 
-@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG)
+@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
     "--selftest",

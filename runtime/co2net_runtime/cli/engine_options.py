@@ -80,6 +80,13 @@ _RUN = (
 )
 
 
+# headings on the help page of a command that has these options
+ENGINE_GROUPS = {
+    "Engine": "--backend --device --threads --batch --chunk --bf16 --no-memory-arena",
+    "GPU": "--profile --cuda-graphs --tf32 --cache",
+}
+
+
 def build_options(function: Function) -> Function:
     """Add the options that an engine is built with."""
     return _add((*_BUILD, *_CACHE), function)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, run_options
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.output.choices import FORMATS, MEDIA, PICTURES
 
@@ -39,6 +39,15 @@ Examples:
 """
 
 
+OPTION_GROUPS = {
+    "Videos": "--rgb --save-features --flow-algorithm --accept-mismatch",
+    "Results": "--out --format --skip-existing --overwrite --shard --classes-only "
+    "--min-score --top-k --best",
+    "Pictures": "--plot --plot-format --ground-truth",
+    **ENGINE_GROUPS,
+}
+
+
 class _FilesOrStreams(console.Command):
     """Hands over to live_cli where --live is given: streams have options of their own."""
 
@@ -52,7 +61,7 @@ class _FilesOrStreams(console.Command):
         return live.main(given, **{**extra, "prog_name": "co2net-infer --live"})
 
 
-@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG)
+@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("features", nargs=-1, required=True)
 @click.option(
@@ -88,17 +97,17 @@ class _FilesOrStreams(console.Command):
     help="Format on stdout and in folders; see below.",
 )
 @click.option(
+    "--shard",
+    metavar="I/N",
+    help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
+    "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
+)
+@click.option(
     "--media",
     metavar="PLACE",
     default=MEDIA,
     show_default=True,
     help="Where an annotation tool finds a video: a path or an address with {video} in it.",
-)
-@click.option(
-    "--shard",
-    metavar="I/N",
-    help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
-    "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
 )
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
@@ -128,7 +137,8 @@ class _FilesOrStreams(console.Command):
     multiple=True,
     default=("png",),
     show_default=True,
-    help="html: a page by itself, to hover and zoom.",
+    help="html: a page by itself, to hover and zoom, with the video beside it if there is one; "
+    "index.html lists the pages.",
 )
 @click.option(
     "--ground-truth",
@@ -141,6 +151,8 @@ class _FilesOrStreams(console.Command):
     expose_value=False,
     help="Streams in place of files: see co2net-infer --live --help.",
 )
+@console.metrics_option
+@console.log_format_option
 @console.quiet_option
 @console.version_option
 def main(**given: Any) -> None:

@@ -20,7 +20,7 @@ from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import expand_lists, find_feature_files
 from co2net_runtime.features import FeatureFile
-from co2net_runtime.files.atomic import begin_sha256, output_folder
+from co2net_runtime.files.atomic import begin_sha256, output_file, output_folder
 from co2net_runtime.files.hub import local_model
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import CONTINUED, ONE_VIDEO, FormatName
@@ -28,6 +28,7 @@ from co2net_runtime.output.formats import Showing, json_lines, make_format
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
 from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
+from co2net_runtime.watching.metrics import Metrics
 
 if TYPE_CHECKING:
     from co2net_runtime.cli.infer_shard import ShardJob
@@ -43,8 +44,8 @@ def infer(
     key: str | None,
     outs: tuple[str, ...],
     form: FormatName | None,
-    media: str,
     shard: str | None,
+    media: str,
     skip_existing: bool,
     overwrite: bool,
     classes_only: bool,
@@ -56,6 +57,7 @@ def infer(
     plot: Path | None,
     plot_format: tuple[str, ...],
     ground_truth: Path | None,
+    metrics: Path | None,
     quiet: bool,
     rgb: Path | None,
     save_features: Path | None,
@@ -80,6 +82,8 @@ def infer(
     choice = Choice(min_score, top_k, classes_only, best)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
+    if metrics is not None:
+        output_file(metrics, overwrite=True)
     videos = None
     if rgb is not None:
         from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
@@ -144,8 +148,6 @@ def infer(
         )
         sinks = []
         lines = json_lines(made_by)
-        contract = localizer.contract
-        showing = Showing(contract.classes, choice.shown_share, contract.timing.fps, media)
         if part is not None:
             part.claim(made_by(), localizer, batch)
             if skip_existing and part.path.exists():
@@ -154,11 +156,17 @@ def infer(
             files = part.select(files)
             sinks.append(part.sink(lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
+        contract = localizer.contract
+        showing = Showing(contract.classes, choice.shown_share, contract.timing.fps, media)
         for out, name in zip(outs, names, strict=True):
             text = make_format(name, made_by, showing)
             sinks.append(open_sink(out, name, text, lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
-        job = Job(localizer, sinks, choice, pictures)
+        figures = None
+        if metrics is not None:
+            figures = Metrics(metrics)
+            figures.model(made_by())
+        job = Job(localizer, sinks, choice, pictures, figures)
         job.run(files, batch, skip_existing=skip_existing, quiet=quiet)
     _report(job, len(files), outs if part is None else (str(part.path),), part, quiet=quiet)
 

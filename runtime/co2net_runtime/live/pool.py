@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +34,11 @@ __all__ = ["Event", "LiveLocalizer", "LiveOptions", "LivePool"]
 logger = logging.getLogger(__name__)
 
 Live = TypeVar("Live", bound="LivePool")
+
+
+def live_path(path: str | os.PathLike[str]) -> Path:
+    """Return MODEL.live.onnx beside MODEL.onnx, or the path itself if it is that of one."""
+    return Path(path) if os.fspath(path).endswith(".live.onnx") else sibling(path, "live")
 
 
 class LivePool:
@@ -90,14 +96,13 @@ class LivePool:
             BackendError: The engine refuses the model.
         """
         path = local_model(path)
-        live = sibling(path, "live")
-        named = os.fspath(path).endswith(".live.onnx")
-        if not named and not live.is_file():
+        live = live_path(path)
+        if live != Path(path) and not live.is_file():
             raise InputError(
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
-        backend = open_backend(path if named else live, _on_cpu(engine))
+        backend = open_backend(live, _on_cpu(engine))
         contract = backend.contract
         try:
             if contract.graph != "live":
