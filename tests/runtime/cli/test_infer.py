@@ -492,6 +492,7 @@ def test_mixed_up_arguments_are_named(infer, feature_folder, tiny_path, tmp_path
     for arguments, text in [
         ((folder / "video_000.npy", tiny_path), "the model comes first"),
         ((folder, tiny_path), "the model comes first"),
+        ((folder, folder / "video_000.npy"), "a folder, expected a model file"),
         ((checkpoint, folder), "export it first: co2net-export"),
         ((other, folder), "export it first: co2net-export"),
         ((tiny_path, "rtsp://camera/1"), "rtsp://camera/1: an address"),
