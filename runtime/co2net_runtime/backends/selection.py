@@ -76,7 +76,7 @@ def open_backend(
     device = choose_device(name, options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
-    require_precision(contract, path, name)
+    require_runnable(contract, path, name)
     if "tensorrt" in name and not isinstance(contract, Contract):
         raise BackendError(
             f"{path}: {name} runs localization models only: use another backend for this file"
@@ -91,7 +91,7 @@ def open_backend(
         return OpenVinoBackend(path, contract, device, options)
     from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
-    provider = _provider(name, path, device, options)
+    provider = _provider(name, path, contract, device, options)
     return OnnxRuntimeBackend(path, contract, options, provider)
 
 
@@ -160,10 +160,15 @@ def _onnxruntime_has_cuda() -> bool:
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 
 
-def require_precision(
+def require_runnable(
     contract: GraphContract, path: str | os.PathLike[str], name: BackendName
 ) -> None:
-    """Raise BackendError if the backend cannot run the file's precision."""
+    """Raise BackendError if the backend cannot run the file's precision or form."""
+    if contract.optimize == "cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
+        raise BackendError(
+            f"{path}: rewritten for CPUs with operators that TensorRT lacks: export without "
+            "--optimize cpu"
+        )
     if contract.precision == "int8-cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
@@ -177,13 +182,17 @@ def require_precision(
 
 
 def _provider(
-    name: BackendName, path: str | os.PathLike[str], device: Device, options: EngineOptions
+    name: BackendName,
+    path: str | os.PathLike[str],
+    contract: GraphContract,
+    device: Device,
+    options: EngineOptions,
 ) -> ort_providers.Provider:
     if name == "onnxruntime-tensorrt":
         from co2net_runtime.backends.ort.trt_provider import provider_options
 
-        strings = provider_options(path, device, options.tensorrt)
-        return ort_providers.tensorrt(device, options, strings)
+        strings = provider_options(path, device, options)
+        return ort_providers.tensorrt(device, options, strings, contract.precision)
     if device.kind == "cuda":
-        return ort_providers.cuda(device, options)
+        return ort_providers.cuda(device, options, contract.precision)
     return ort_providers.cpu()

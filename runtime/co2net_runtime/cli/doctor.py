@@ -67,12 +67,12 @@ def main(
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
     options = engine_options(engine)
-    checks = examine(Machine(), options.tensorrt.cache)
+    checks = examine(Machine(), options.cache)
     if not selftest:
         checks += [check_model(model, options) for model in models]
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options.tensorrt.cache)
+        rows = run(models, cache=options.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {

@@ -1,8 +1,8 @@
 """co2net-engine: ONNX -> TensorRT engine, ahead of time, on the machine that will run it."""
 
-import dataclasses
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
-from co2net_runtime.backends.selection import ENGINE_SUFFIX, choose_device, require_precision
+from co2net_runtime.backends.selection import ENGINE_SUFFIX, choose_device, require_runnable
 from co2net_runtime.backends.trt.backend import open_tensorrt
 from co2net_runtime.backends.trt.cache import (
     EngineRecord,
@@ -24,7 +24,6 @@ from co2net_runtime.backends.trt.cache import (
     write_engine,
 )
 from co2net_runtime.backends.trt.cuda import Cuda
-from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import build_options, tensorrt_options
 from co2net_runtime.errors import InputError
@@ -62,12 +61,6 @@ Examples:
     help="Also run in later TensorRT of the same major version. Needs --out.",
 )
 @click.option(
-    "--dla-core",
-    type=click.IntRange(min=0),
-    help="Run on this deep learning accelerator (Jetson Orin). Needs --out, and one --profile "
-    "with MIN = OPT = MAX.",
-)
-@click.option(
     "--workspace-mib",
     type=click.IntRange(min=1),
     help="Scratch memory that the engine may use. Needs --out.  [default: all there is]",
@@ -98,8 +91,8 @@ def main(
             raise InputError(f"{out}: expected a name that ends in {ENGINE_SUFFIX}")
         output_folder(out.parent)
     console.log_to_stderr(quiet=quiet)
-    options = tensorrt_options(profiles, cache=cache, **others)
-    path, record = build_ahead(model, out, choose_device("tensorrt", device), options, tf32=tf32)
+    options = EngineOptions(tf32=tf32, tensorrt=tensorrt_options(profiles, **others), cache=cache)
+    path, record = build_ahead(model, out, choose_device("tensorrt", device), options)
     if as_json:
         click.echo(json.dumps({"path": str(path), **to_mapping(record)}))
     else:
@@ -107,26 +100,27 @@ def main(
 
 
 def build_ahead(
-    model: Path, out: Path | None, device: Device, options: TensorRtOptions, *, tf32: bool = False
+    model: Path, out: Path | None, device: Device, options: EngineOptions
 ) -> tuple[Path, EngineRecord]:
     """Build an engine into a file or the cache folder, run it once, and return what it is.
 
     Raises InputError if the model or the folder cannot be used, MissingDependencyError without
-    TensorRT or cuda-python, BackendError if TensorRT refuses.
+    TensorRT, BackendError if TensorRT refuses.
     """
-    require_precision(read_contract(model), model, "tensorrt")
+    require_runnable(read_contract(model), model, "tensorrt")
     target = here(device)
     with closing(Cuda(device.index)):  # selects the GPU that is built for
         if out is None:
             # these profiles, whatever engines there are already
-            options = dataclasses.replace(options, profiles=options.to_build)
-            path = engine_path(model, sha256(model), options, target, tf32=tf32)
+            build = options.tensorrt
+            options = replace(options, tensorrt=replace(build, profiles=build.to_build))
+            path = engine_path(model, sha256(model), options, target)
             if problem := unusable(path.parent):
                 raise InputError(f"{path.parent}: {problem}: give --cache or --out")
-            cached_engine(model, options, target, tf32=tf32)
+            cached_engine(model, options, target)
         else:
             path = out
-            write_engine(path, *new_engine(model, options, target, tf32=tf32))
+            write_engine(path, *new_engine(model, options, target))
     with open_tensorrt(path, device, EngineOptions()) as engine:
         batch, length = engine.profiles[0].batch[0], engine.profiles[0].length[0]
         features = np.zeros((batch, length, engine.contract.feature_dim), np.float32)

@@ -1,14 +1,11 @@
 """Which shapes a TensorRT engine is tuned for, and which profile takes a batch."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError, InputError
-
-SMALLEST_BUCKET = 64
 
 
 @dataclass(frozen=True)
@@ -73,30 +70,22 @@ class TensorRtOptions:
     """How an engine is built and run.
 
     profiles: shapes it takes; None for those of an engine that was built before, else
-    DEFAULT_PROFILES. cuda_graphs: pad each video to the next power of two and replay
-    the network as one recorded launch; pays where launching kernels takes longer than they do.
+    DEFAULT_PROFILES. cuda_graphs: pad each video to one of few lengths and replay the
+    network as one recorded launch; pays where launching kernels takes longer than they do.
     hardware_compatible: run on every GPU from Ampere on, a little slower. version_compatible:
-    run in later TensorRT of the same major version, too. dla_core: use this deep learning
-    accelerator (Jetson Orin; one profile, minimum = maximum). workspace_mib: scratch memory that
-    building and running may use; None for all. cache: folder of the engines built on the fly;
-    None for the user's cache folder.
+    run in later TensorRT of the same major version, too. workspace_mib: scratch memory that
+    building and running may use; None for all.
     """
 
     profiles: tuple[Profile, ...] | None = None
     cuda_graphs: bool = False
     hardware_compatible: bool = False
     version_compatible: bool = False
-    dla_core: int | None = None
     workspace_mib: int | None = None
-    cache: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.profiles == ():
             raise ValueError("expected at least one profile")
-        if self.dla_core is not None:
-            only = self.to_build[0]
-            if len(self.to_build) > 1 or len({*only.batch}) > 1 or len({*only.length}) > 1:
-                raise ValueError("a DLA runs one fixed shape: give one profile, min = opt = max")
 
     @property
     def to_build(self) -> tuple[Profile, ...]:
@@ -130,26 +119,21 @@ def max_batch(profiles: Sequence[Profile], length: int) -> int:
     return max(batches)
 
 
-def bucket(length: int, longest: int) -> int:
-    """Return the length that videos of T = `length` are padded to: 64, 128, ... up to `longest`."""
-    size = SMALLEST_BUCKET
-    while size < length:
-        size *= 2
-    return min(size, longest)
-
-
 def covering(profiles: Sequence[Profile]) -> Profile:
-    """Return one profile that takes all that the others take, tuned for the first's optimum."""
-    return Profile(
-        *(
-            (
-                min(getattr(profile, axis)[0] for profile in profiles),
-                getattr(profiles[0], axis)[1],
-                max(getattr(profile, axis)[2] for profile in profiles),
-            )
-            for axis in ("batch", "length")
-        )
+    """Return one profile of all their lengths, tuned for the first's optimum.
+
+    Its largest shape holds no more snippets than the largest of theirs, since memory follows it:
+    so its batches may be smaller.
+    """
+    length = (
+        min(profile.length[0] for profile in profiles),
+        profiles[0].length[1],
+        max(profile.length[2] for profile in profiles),
     )
+    snippets = max(profile.batch[2] * profile.length[2] for profile in profiles)
+    low = min(profile.batch[0] for profile in profiles)
+    high = max(low, snippets // length[2])
+    return Profile((low, min(profiles[0].batch[1], high), high), length)
 
 
 def _no_profile(profiles: Sequence[Profile], batch: int, length: int) -> BackendError:
