@@ -1,8 +1,8 @@
-"""What can go wrong on the user's side; the command lines turn these into one line, exit code 2."""
+"""Errors on the user's side; the command lines turn each into one line and exit code 2."""
 
 
 class Co2netError(Exception):
-    """Base of all errors whose text is meant for the user: one line, what and what to do."""
+    """Base of all errors whose text is meant for the user: one line on the cause and the remedy."""
 
 
 class InputError(Co2netError):
@@ -10,7 +10,7 @@ class InputError(Co2netError):
 
 
 class ContractError(InputError):
-    """A model file does not say of itself what this program needs to know."""
+    """A model file lacks the description that this program needs, or it is damaged."""
 
 
 class BackendError(Co2netError):
@@ -18,7 +18,7 @@ class BackendError(Co2netError):
 
 
 class GateError(Co2netError):
-    """What was measured exceeds the bounds that were set; exit code 3."""
+    """A measured value exceeds the bounds that were set; exit code 3."""
 
 
 class MissingDependencyError(Co2netError):

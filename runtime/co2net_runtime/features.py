@@ -100,6 +100,9 @@ class FeatureFile:
             )
         return tuple(arrays)
 
+    def cancel(self) -> None:
+        """End a reading in another thread that takes long; here none does."""
+
     def mapped(self) -> tuple[Array, ...]:
         """Return what `streams` does if it all stays on disk, else nothing.
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # command lines show the options without it
     import numpy.typing as npt
 
 
+# published: 10; more than this is a damaged number
+MOST_THRESHOLDS = 1000
 # far beyond any video's: what a damaged file states must not overflow later
 _MAX_FRAMES = 1 << 31
 
@@ -60,29 +62,26 @@ class SnippetTiming:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Constants of the post-processing; the defaults are the published ones (method, section 4).
+    """Constants of the post-processing; the defaults are the published ones (method, section 4)."""
 
-    class_threshold: video-level softmax probability from which a class is localized.
-    video_topk_divisor: the video-level score is the mean of the top max(1, T // divisor) snippets.
-    threshold_min, threshold_max, threshold_count: attention thresholds, linearly spaced.
-    outer_margin: width of the outer region on either side, in lengths of the inner one.
-    class_score_weight: weight of the video-level probability in a segment's score.
-    nms_sigma: sigma of the Gaussian soft-NMS, exp(-tIoU^2 / sigma).
-    """
-
-    class_threshold: float = 0.2
-    video_topk_divisor: int = 10
-    threshold_min: float = 0.1
+    class_threshold: float = 0.2  # video-level softmax probability that localizes a class
+    video_topk_divisor: int = 10  # a class's score: mean of its top max(1, T // divisor) snippets
+    threshold_min: float = 0.1  # of the attention; thresholds are linearly spaced
     threshold_max: float = 0.9
     threshold_count: int = 10
-    outer_margin: float = 0.25
-    class_score_weight: float = 0.2
-    nms_sigma: float = 0.3
+    outer_margin: float = 0.25  # width of the outer region on either side, in segment lengths
+    class_score_weight: float = 0.2  # of the video-level probability in a segment's score
+    nms_sigma: float = 0.3  # of the Gaussian soft-NMS, exp(-tIoU^2 / sigma)
 
     def __post_init__(self) -> None:
-        for name in ("video_topk_divisor", "threshold_count"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.video_topk_divisor < 1:
+            raise ValueError(
+                f"video_topk_divisor must be at least 1, got {self.video_topk_divisor}"
+            )
+        if not 1 <= self.threshold_count <= MOST_THRESHOLDS:
+            raise ValueError(
+                f"threshold_count must be 1 to {MOST_THRESHOLDS}, got {self.threshold_count}"
+            )
         if not 0 <= self.threshold_min <= self.threshold_max <= 1:
             raise ValueError(
                 "thresholds must satisfy 0 <= threshold_min <= threshold_max <= 1, got "

@@ -209,8 +209,28 @@ def test_a_failing_batch_is_tried_video_by_video(localizer, feature_folder, monk
     monkeypatch.setattr(localizer.network, "run", only_singles)
     files = find_feature_files([feature_folder(5, 7, 6)])
     outcomes = list(pipeline.run_files(localizer.network, files, size=2))
-    assert [str(one.error or "") for one in outcomes] == ["", "out of memory", ""]
+    assert [one.error is None for one in outcomes] == [True, False, True]
+    assert str(outcomes[1].error).endswith("video_001.npy: out of memory")
     assert "one video after another" in caplog.text
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_outputs_that_are_not_finite_are_an_error_of_that_video(
+    localizer, feature_folder, videos, size
+):
+    """Features near the largest float32 are finite, their convolution is not."""
+    folder = feature_folder(5, 7, 6)
+    np.save(folder / "video_001.npy", np.full((7, 16), 3e38, np.float32))
+    bad = []
+    found = dict(
+        localizer.stream_files([folder], size=size, on_error=lambda _, error: bad.append(error))
+    )
+    assert list(found) == ["video_000", "video_002"]
+    assert isinstance(bad[0], BackendError)
+    assert "video_001.npy: " in str(bad[0])
+    assert "is not finite in a video of 7 snippets" in str(bad[0])
+    with pytest.raises(BackendError, match="not finite"):
+        localizer(np.full((7, 16), 3e38, np.float32))
 
 
 def test_refuses_what_is_no_model(tmp_path, tiny_path):

@@ -218,6 +218,8 @@ class _Writer:
             return
         bias = bias + self._average_loss(layer.input[0], weight, rounded, scale)
         if not self._scheme.bias:
+            if not self._means:
+                return
             layer.input[2] = self._constant(f"{layer.input[2]}.corrected", bias.astype(np.float32))
             return
         bias_scale = (scale.astype(np.float64) * activation_scale).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a model file says: its contract, and the ONNX file that carries it.
+"""A model file's description of itself: its contract, and the ONNX file that carries it.
 
 contract     Contract: classes, timing, decode options, precision, graph kind
 backbone     BackboneContract: how pixels are prepared for a backbone, and what comes out

@@ -1,4 +1,4 @@
-"""What a backbone file says of itself: how pixels must be prepared for it, and what comes out."""
+"""The contract in a backbone file: how to prepare pixels for it, and what comes out."""
 
 import json
 import math
@@ -170,7 +170,7 @@ class BackboneContract:
 
 
 def read_backbone_contract(path: str | os.PathLike[str]) -> BackboneContract:
-    """Return what a backbone's ONNX file says of itself.
+    """Read the contract of a backbone's ONNX file.
 
     Args:
         path: The ONNX file.

@@ -1,12 +1,14 @@
-"""What an artefact says of itself: everything the runtime must know besides the graph."""
+"""The contract in a model file: everything the runtime must know besides the graph."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import parse_json
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -24,10 +26,13 @@ OUTPUT_NAMES = ("cas", "attention")
 # of the graph for live streams
 LIVE_INPUT_NAMES = ("features", "position", "length", "context", "state")
 LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
-# In graphs optimised for the CPU, the initializer that holds from how many snippets in a call, one
-# more for each video, the fast form runs; from MIN_ROWS on it was faster with 1 and 2 threads.
+# In graphs optimized for the CPU, this initializer holds the number of snippets in a call (plus
+# one for each video) from which the fast form runs; from MIN_ROWS on it was faster with 1 and 2
+# threads.
 MIN_ROWS_NAME = "min_rows"
 MIN_ROWS = 80
+# no sensible model has wider layers: a damaged number is refused before memory is taken for it
+WIDEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class ReceptiveField:
 
     @property
     def halo(self) -> int:
-        """Neighbours on either side that a chunk of a video must come with."""
+        """Neighbors on either side that a chunk of a video must come with."""
         return max(self.cas, self.attention)
 
 
@@ -50,38 +55,30 @@ class Contract:
     Inputs: features (B, T, feature_dim) float32, lengths (B,) int64. Outputs: cas
     (B, T, C + 1) float32 logits with background last, attention (B, T, 1) float32; both are 0
     from `lengths` on.
-
-    classes: the C class names. rgb_dim, flow_dim: channels of the two streams, RGB first.
-    pool_kernel: kernel of ANT_CO2's temporal pooling, 1 for none.
-    precision: what the graph really computes in. optimize: the processor that the graph was
-    rewritten for. opset: ONNX opset of the graph. dynamic_axes: of each input and output, the
-    names of the leading axes whose size is free, "batch" and "time".
-    checkpoint_sha256: of the checkpoint file. parity: differences measured at export.
-    versions: of the programs that wrote the file. state_dim, context_prior: of the graph for
-    live streams: width of what it carries from step to step, and the mean feature row (D,) of the
-    training videos, empty where the exporter was given no data. extraction: what the features of
-    the training videos were made with (`co2net_runtime.video.identity.Extraction`), or None.
     """
 
-    classes: tuple[str, ...]
-    rgb_dim: int
-    flow_dim: int
-    opset: int
-    checkpoint_sha256: str
+    classes: tuple[str, ...]  # the C class names
+    rgb_dim: int  # channels of the RGB stream, which comes first
+    flow_dim: int  # channels of the flow stream
+    opset: int  # ONNX opset of the graph
+    checkpoint_sha256: str  # of the checkpoint file
     timing: SnippetTiming = SnippetTiming()
     decode: DecodeOptions = DecodeOptions()
-    pool_kernel: int = 1
+    pool_kernel: int = 1  # kernel of ANT_CO2's temporal pooling, 1 for none
     receptive_field: ReceptiveField = ReceptiveField()
-    precision: Precision = "fp32"
-    optimize: Optimize = "none"
-    graph: GraphKind = "whole"
+    precision: Precision = "fp32"  # that the graph computes in
+    optimize: Optimize = "none"  # the processor that the graph was rewritten for
+    graph: GraphKind = "whole"  # for whole videos, chunks of a video or live streams
     inputs: tuple[str, ...] = INPUT_NAMES
     outputs: tuple[str, ...] = OUTPUT_NAMES
+    # of each input and output, the names of the leading axes of free size, "batch" and "time"
     dynamic_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    parity: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    state_dim: int = 0
+    parity: Mapping[str, Any] = field(default_factory=dict)  # differences measured at export
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the programs that wrote it
+    state_dim: int = 0  # of the live graph: width of the state carried from step to step
+    # of the live graph: mean feature row (D,) of the training videos, empty without data
     context_prior: tuple[float, ...] = ()
+    # of the training videos' features (`co2net_runtime.video.identity.Extraction`)
     extraction: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -89,10 +86,25 @@ class Contract:
             raise ValueError("the class list is empty")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("the class list names a class twice")
-        if self.rgb_dim < 1 or self.flow_dim < 1:
+        widths = (self.rgb_dim, self.flow_dim)
+        if not all(1 <= width <= WIDEST for width in widths):
             raise ValueError(
-                f"stream widths must be at least 1, got {self.rgb_dim} and {self.flow_dim}"
+                f"stream widths must be 1 to {WIDEST}, got {widths[0]} and {widths[1]}"
             )
+        margins = (self.receptive_field.cas, self.receptive_field.attention)
+        if not all(0 <= margin <= WIDEST for margin in margins):
+            raise ValueError(f"the receptive field must be 0 to {WIDEST} snippets, got {margins}")
+        if not 1 <= self.pool_kernel <= WIDEST:
+            raise ValueError(f"pool_kernel must be 1 to {WIDEST}, got {self.pool_kernel}")
+        if not 0 <= self.state_dim <= WIDEST:
+            raise ValueError(f"state_dim must be 0 to {WIDEST}, got {self.state_dim}")
+        if "features" not in self.inputs or not {*OUTPUT_NAMES} <= {*self.outputs}:
+            raise ValueError(
+                f"the graph must take features and give {' and '.join(OUTPUT_NAMES)}, got "
+                f"{', '.join(self.inputs)} and {', '.join(self.outputs)}"
+            )
+        if not all(map(math.isfinite, self.context_prior)):
+            raise ValueError("the context prior holds values that are not finite")
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
                 f"the context prior has {len(self.context_prior)} values, the features "
@@ -164,19 +176,16 @@ def contract_mapping(text: str, where: str, *, kind: str) -> dict[str, Any]:
     Raises:
         ContractError: The text is damaged, of another schema version or of another kind.
     """
+    place = f"{where}: contract"
     try:
-        mapping = json.loads(text)
-    except ValueError as error:
-        raise ContractError(f"{where}: its co2net contract is not valid JSON: {error}") from error
-    if not isinstance(mapping, dict):
-        raise ContractError(f"{where}: its co2net contract is not a JSON object")
-    try:
-        take_schema_version(
-            mapping, f"{where}: contract", READABLE_VERSIONS, "export again or update co2net"
-        )
+        mapping = parse_json(text, place, "a co2net contract")
+        if not isinstance(mapping, dict):
+            raise InputError(f"{place}: expected a JSON object, found {type(mapping).__name__}")
+        remedy = "export again or update co2net"
+        take_schema_version(mapping, place, READABLE_VERSIONS, remedy)
     except InputError as error:
         raise ContractError(str(error)) from error
-    found = mapping.pop("kind", MODEL)
+    found = str(mapping.pop("kind", MODEL))
     if found != kind:
         expected = {
             MODEL: "a localization model (co2net-export writes one)",

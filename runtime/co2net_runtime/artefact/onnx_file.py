@@ -1,4 +1,4 @@
-"""What the runtime reads of an ONNX file without onnx: its contract, and where its weights lie."""
+"""ONNX files read without the package onnx: the contract, and where the weights lie."""
 
 import mmap
 import os
@@ -18,12 +18,12 @@ INITIALIZER = 5  # of GraphProto
 RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 9, 13, 14  # of TensorProto
 EXTERNAL = 1  # of TensorProto.DataLocation
 
-# smaller tensors (shapes, scales) stay in the graph, where an engine's optimiser reads them
+# smaller tensors (shapes, scales) stay in the graph, where an engine's optimizer reads them
 MIN_WEIGHT_BYTES = 1024
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
-    """Return what the ONNX file says of itself.
+    """Read the contract of a model's ONNX file.
 
     Raises InputError if the file is missing, empty, truncated or no ONNX file, ContractError if
     it has no contract.

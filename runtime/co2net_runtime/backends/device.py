@@ -118,7 +118,7 @@ def free_memory(index: int) -> int | None:
 
 
 def driver_error() -> str:
-    """Return what keeps the NVIDIA driver from answering, "" if nothing does."""
+    """Return the reason that the NVIDIA driver does not answer, "" if it does."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:

@@ -1,9 +1,12 @@
 """OpenVINO, on a CPU or an Intel GPU, without ONNX Runtime."""
 
+import contextlib
 import functools
 import logging
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, Generic
 
 import numpy as np
@@ -35,7 +38,7 @@ class OpenVinoBackend(Generic[AnyContract]):
 
         Args:
             path: An ONNX file.
-            contract: What the file says of itself.
+            contract: Of the file.
             device: "cpu", or "gpu" for Intel's.
             options: How to run it; `threads`, `bf16` and the cache folder matter here.
 
@@ -76,12 +79,12 @@ class OpenVinoBackend(Generic[AnyContract]):
 
     @property
     def contract(self) -> AnyContract:
-        """What the model says of itself."""
+        """The contract of the model's file."""
         return self._contract
 
     @property
     def info(self) -> EngineInfo:
-        """What runs it."""
+        """The engine, its device and precision."""
         return self._info
 
     @property
@@ -129,12 +132,33 @@ class OpenVinoBackend(Generic[AnyContract]):
 
 
 def load_openvino() -> Any:
-    """Import openvino. Raises MissingDependencyError where it is not installed."""
+    """Import openvino with its telemetry off.
+
+    Raises MissingDependencyError where it is not installed.
+    """
     try:
-        import openvino
+        with _no_telemetry():
+            import openvino
     except ImportError as error:
         raise MissingDependencyError("openvino", "openvino", "the backend openvino") from error
     return openvino
+
+
+@contextlib.contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Hide openvino_telemetry: importing openvino would write ids under ~/intel and call its maker.
+
+    OpenVINO has a stub for where that package is not installed, and no variable to turn it off.
+    """
+    name = "openvino_telemetry"
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import of it now fails
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
 
 
 @functools.cache
@@ -182,7 +206,7 @@ def _full_name(core: Any, name: str) -> str:
 
 
 def _precision(stored: str, computed: str) -> str:
-    """Return what the network is computed in: int8 layers stay int8, the others as computed."""
+    """Return the precision that the network computes in; int8 layers stay int8."""
     if stored.startswith("int8"):
         return stored if computed == "fp32" else f"{stored} and {computed}"
     return computed

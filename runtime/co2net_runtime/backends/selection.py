@@ -101,7 +101,7 @@ def _fastest(contract: GraphContract, device: str) -> BackendName:
     On a GPU: ONNX Runtime, which needs no building, before TensorRT. On a CPU: what
     benchmarks/results/cpu-engines.md shows to be fastest for this kind of file.
     """
-    from co2net_runtime.backends.ort.backend import load_onnxruntime
+    from co2net_runtime.backends.ort.module import load_onnxruntime
     from co2net_runtime.backends.ov import load_openvino
     from co2net_runtime.backends.trt.api import load_tensorrt
 
@@ -155,7 +155,7 @@ def choose_device(name: BackendName, text: str) -> Device:
 
 
 def _onnxruntime_has_cuda() -> bool:
-    from co2net_runtime.backends.ort.backend import load_onnxruntime
+    from co2net_runtime.backends.ort.module import load_onnxruntime
 
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 

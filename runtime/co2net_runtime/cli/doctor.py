@@ -11,9 +11,8 @@ import click
 
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options, run_options
-from co2net_runtime.diagnostics.check import Check
 from co2net_runtime.diagnostics.checks import check_model, examine
-from co2net_runtime.diagnostics.probe import Machine
+from co2net_runtime.diagnostics.probe import Check, Machine
 from co2net_runtime.diagnostics.selftest import Result, run
 from co2net_runtime.files.atomic import output_folder, write_text
 from co2net_runtime.version import VERSION

@@ -38,6 +38,7 @@ Examples:
     help="Folder of the features: NAME.npy for each video, and extraction.json.",
 )
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace features that are there.")
 @click.option(
     "--dtype",
     type=click.Choice(("float32", "float16")),

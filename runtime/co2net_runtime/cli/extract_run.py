@@ -16,7 +16,13 @@ from co2net_runtime.files.atomic import sweep_temporaries
 from co2net_runtime.files.lock import lock
 from co2net_runtime.video.decode import VideoReader
 from co2net_runtime.video.extract import Extractor
-from co2net_runtime.video.files import DtypeName, check_folder, find_videos, write_features
+from co2net_runtime.video.files import (
+    DtypeName,
+    check_folder,
+    find_videos,
+    refuse_existing,
+    write_features,
+)
 
 
 @dataclass
@@ -35,6 +41,7 @@ def extract(
     flow: Path | None,
     out: Path,
     skip_existing: bool,
+    overwrite: bool,
     dtype: DtypeName,
     flow_algorithm: FlowAlgorithm | None,
     accept_mismatch: bool,
@@ -48,8 +55,12 @@ def extract(
     """
     if flow_algorithm is not None and flow is None:
         raise click.UsageError("--flow-algorithm needs --flow")
+    if skip_existing and overwrite:
+        raise click.UsageError("--skip-existing and --overwrite exclude each other")
     console.log_to_stderr(quiet=quiet)
     found = find_videos(videos)
+    if not skip_existing:
+        refuse_existing(out, found, overwrite=overwrite)
     options = engine_options(engine)
     with Extractor.open(
         rgb, flow, options, flow_algorithm=flow_algorithm, accept_mismatch=accept_mismatch

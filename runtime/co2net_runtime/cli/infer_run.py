@@ -72,11 +72,14 @@ def infer(
     videos = None
     if rgb is not None:
         from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
+        from co2net_runtime.video.files import refuse_existing
 
         videos = VideoOptions(
             rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
         )
         found = video_arguments(features)
+        if save_features is not None and not skip_existing:
+            refuse_existing(save_features, [one.video for one in found], overwrite=overwrite)
     else:
         if save_features is not None or flow_algorithm is not None or accept_mismatch:
             raise click.UsageError(

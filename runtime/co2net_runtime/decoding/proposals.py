@@ -4,6 +4,8 @@ The numbers are those of the published program (method, section 4), so its quirk
 named where it happens.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +17,22 @@ from co2net_runtime.options import DecodeOptions
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+# values of a whole video looked at together: more would take memory and save no time
+BLOCK = 1 << 19
+
 
 @dataclass(frozen=True)
 class SnippetSegments:
     """Scored segments of one video: class by class, within a class in the order soft-NMS took them.
 
-    start, end (N,) int64: the segment covers the snippets [start, end). score (N,) float64,
-    unbounded, can be negative. label (N,) int64: class index. In this order scores mostly, but not
-    always, descend within a class: soft-NMS moves negative scores up.
+    In this order scores mostly, but not always, descend within a class: soft-NMS moves negative
+    scores up.
     """
 
-    start: Integers
-    end: Integers
-    score: Floats
-    label: Integers
+    start: Integers  # (N,) first snippet
+    end: Integers  # (N,) snippet behind the last one
+    score: Floats  # (N,) unbounded, can be negative
+    label: Integers  # (N,) class index
 
     def __len__(self) -> int:
         return len(self.start)
@@ -39,23 +43,31 @@ def decode(
 ) -> SnippetSegments:
     """Localize the actions of one video (method, section 4, steps 1 to 5).
 
-    cas: (T, C+1) class logits per snippet, background last. attention: (T,) or (T, 1) in [0, 1].
-    Both are taken as float32, as the network returns them; sums, means and everything after them
-    are float64.
+    Sums, means and everything after them are float64. Nothing is dropped: every run of every
+    threshold comes out, once per class, with the score that soft-NMS left it. Intervals to be
+    ignored (step 6) belong to the evaluation. Memory at the peak is about 30 bytes a snippet.
 
     Published quirk: a video in which no class reaches the threshold still gets its likeliest one.
 
-    Nothing is dropped: every run of every threshold comes out, once per class, with the score that
-    soft-NMS left it. Intervals to be ignored (step 6) are the evaluation's business.
+    Args:
+        cas: (T, C+1) class logits per snippet, background last; taken as float32, as the network
+            returns them.
+        attention: (T,) or (T, 1) in [0, 1]; taken as float32.
+        options: Constants of the post-processing.
 
-    Raises ValueError for arrays of other shapes, T = 0 or values that are not finite.
+    Raises:
+        ValueError: The arrays have other shapes, T is 0, or a value is not finite.
     """
-    cas, attention = _checked(cas, attention)
-    activation = cas * attention[:, None]
-    probabilities = activation_probabilities(activation, options)
+    logits, weights = _checked(cas, attention)
+    probabilities = _probabilities(logits, weights, options)
     labels = localized_classes(probabilities, options)
-    runs = attention_runs(attention, options.thresholds)
-    return score_runs(activation, *runs, probabilities, labels, options)
+    runs = attention_runs(weights, options.thresholds)
+
+    def activation(label: int) -> npt.NDArray[np.float32]:
+        column: npt.NDArray[np.float32] = logits[:, label] * weights
+        return column
+
+    return _score(activation, *runs, probabilities, labels, options, first=0, last=len(logits) - 1)
 
 
 def score_runs(
@@ -71,16 +83,52 @@ def score_runs(
 ) -> SnippetSegments:
     """Score runs and let soft-NMS decay them (method, section 4, steps 4 and 5).
 
-    activation: cas * attention (n, C+1) float32 of the snippets first ... first + n - 1; these are
-    all that the runs' outer regions see. start, end, level: (N,), snippets of the whole video, as
-    from `attention_runs`. probabilities: (C,), of the classes in the video. labels: (S,), the
-    classes to localize.
-    """
-    scores = _contrast(activation[:, labels], start, end, options.outer_margin, first)
-    scores += options.class_score_weight * probabilities[labels]
+    Args:
+        activation: cas * attention (n, C+1) of the snippets first ... first + n - 1; these are all
+            that the runs' outer regions see.
+        start: (N,) in snippets of the whole video, as from `attention_runs`.
+        end: (N,) likewise, exclusive.
+        level: (N,) likewise.
+        probabilities: (C,) of the classes in the video.
+        labels: (S,) the classes to localize.
+        options: Constants of the post-processing.
+        first: Number of the first snippet given.
 
+    Raises:
+        ValueError: An activation is not finite.
+    """
+    last = first + len(activation) - 1
+    columns = activation.T.__getitem__
+    return _score(
+        columns, start, end, level, probabilities, labels, options, first=first, last=last
+    )
+
+
+def _score(
+    activation: Callable[[int], npt.NDArray[np.float32]],
+    start: Integers,
+    end: Integers,
+    level: Integers,
+    probabilities: Floats,
+    labels: Integers,
+    options: DecodeOptions,
+    *,
+    first: int,
+    last: int,
+) -> SnippetSegments:
+    """Do as `score_runs`, one class at a time: the sums of a long video are large.
+
+    activation: gives cas * attention (n,) of a class in the snippets first to last.
+    """
+    largest = max(float(np.abs(activation(label)).max()) for label in labels)
+    scores = [
+        _contrast(_prefix_sums(activation(label), largest), start, end, options, first, last)
+        + options.class_score_weight * probabilities[label]
+        for label in labels
+    ]
     segments = NestedSegments(start, end, level, options.nms_sigma)
-    taken = [segments.soft_nms(column) for column in scores.T]
+    taken = [segments.soft_nms(own) for own in scores]
+    del segments, scores
     order = np.concatenate([order for order, _ in taken])
     decayed = np.concatenate([score for _, score in taken])
     return SnippetSegments(start[order], end[order], decayed, np.repeat(labels, len(start)))
@@ -101,16 +149,39 @@ def class_probabilities(
     the top max(1, T // video_topk_divisor) snippets of cas * attention. Arguments and errors are
     those of `decode`.
     """
-    cas, attention = _checked(cas, attention)
-    return activation_probabilities(cas * attention[:, None], options)
+    return _probabilities(*_checked(cas, attention), options)
 
 
 def activation_probabilities(activation: npt.NDArray[np.float32], options: DecodeOptions) -> Floats:
     """Return `class_probabilities` from the product cas * attention (T, C+1)."""
+    return _softmax(_top_means(activation.copy(), options))
+
+
+def _probabilities(
+    cas: npt.NDArray[np.float32], attention: npt.NDArray[np.float32], options: DecodeOptions
+) -> Floats:
+    """Return `class_probabilities`, in a long video of a few classes at a time."""
+    # the mean over two columns or more adds up row by row, over one in another order
+    width = max(2, BLOCK // len(cas))
+    last = max(0, cas.shape[1] - width)
+    scores = np.empty(cas.shape[1])
+    for begin in [*range(0, last, width), last]:
+        block = slice(begin, begin + width)
+        scores[block] = _top_means(cas[:, block] * attention[:, np.newaxis], options)
+    return _softmax(scores)
+
+
+def _top_means(activation: npt.NDArray[np.float32], options: DecodeOptions) -> Floats:
+    """Return the mean over each column's highest values; the columns are reordered in place."""
     snippets = len(activation)
     top = max(1, snippets // options.video_topk_divisor)
-    highest = np.partition(activation, snippets - top, axis=0)[snippets - top :]
-    scores = highest.mean(axis=0, dtype=np.float64)
+    activation.partition(snippets - top, axis=0)
+    means: Floats = activation[snippets - top :].mean(axis=0, dtype=np.float64)
+    return means
+
+
+def _softmax(scores: Floats) -> Floats:
+    """Return the softmax of scores (C + 1,) without its last entry, the background's."""
     weights = np.exp(scores - scores.max())
     probabilities: Floats = weights[:-1] / weights.sum()
     return probabilities
@@ -121,14 +192,35 @@ def attention_runs(
 ) -> tuple[Integers, Integers, Integers]:
     """Return the runs of consecutive snippets above each threshold (method, section 4, step 3).
 
-    attention: (T,) float32. thresholds: (K,) float64, ascending. Returns start (N,), end (N,)
-    exclusive, and level (N,), the index of the threshold; by level, then by start.
-
     The float32 attention is compared with the float64 threshold as the numbers they are:
     float32(0.1) = 0.100000001 lies above the threshold 0.1.
 
     Published quirk: a threshold gives nothing if the only snippet above it is snippet 0.
+
+    Args:
+        attention: (T,) float32.
+        thresholds: (K,) float64, ascending.
+
+    Returns:
+        start (N,), end (N,) exclusive, and level (N,), the index of the threshold; by level, then
+        by start.
     """
+    # in a long video of a few thresholds at a time
+    count = max(1, BLOCK // len(attention))
+    parts = [
+        _runs_above(attention, thresholds[begin : begin + count], begin)
+        for begin in range(0, len(thresholds), count)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    start, end, level = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return start, end, level
+
+
+def _runs_above(
+    attention: npt.NDArray[np.float32], thresholds: Floats, lowest: int
+) -> tuple[Integers, Integers, Integers]:
+    """Do as `attention_runs` for thresholds of which the first is number `lowest`."""
     above = attention > thresholds[:, None]
     above[:, 0] &= above[:, 1:].any(axis=1)
     edges = np.zeros((len(thresholds), len(attention) + 1), dtype=np.int8)
@@ -136,52 +228,56 @@ def attention_runs(
     edges[:, 1:] -= above
     level, start = np.nonzero(edges == 1)
     _, end = np.nonzero(edges == -1)
-    return start, end, level
+    return start, end, level + lowest
 
 
 def _contrast(
-    activation: npt.NDArray[np.float32],
-    start: Integers,
-    end: Integers,
-    margin: float,
-    first: int,
+    sums: Floats, start: Integers, end: Integers, options: DecodeOptions, first: int, last: int
 ) -> Floats:
-    """Return the outer-inner contrast of each segment, (N, S) (method, section 4, step 4).
+    """Return the outer-inner contrast of each segment, (N,) (method, section 4, step 4).
 
-    activation: (n, S) float32 of the snippets from `first` on. start, end: (N,). margin: width of
-    the outer region on either side in lengths of the segment.
+    Published quirks: the outer region, `outer_margin` lengths of the segment on either side, is
+    clipped to the video, both its far ends are rounded down (so the left side can be a snippet
+    wider than the right), both sides share one mean, and where there is no outer snippet that mean
+    is 0.
 
-    Published quirks: the outer region is clipped to the video, both its far ends are rounded down
-    (so the left side can be a snippet wider than the right), both sides share one mean, and where
-    there is no outer snippet that mean is 0.
+    Args:
+        sums: (n + 1,) sums of the class's activation over the snippets first to last.
+        start: (N,) in snippets of the whole video.
+        end: (N,) likewise, exclusive.
+        options: Constants of the post-processing.
+        first: Number of the first snippet that is known.
+        last: Number of the last one.
     """
     length = end - start
+    margin = options.outer_margin
     left = np.maximum(start - margin * length, 0).astype(np.int64)
     # `end - 1` is the last snippet inside; the published far end is inclusive
-    last = first + len(activation) - 1
     right = np.minimum(end - 1 + margin * length, last).astype(np.int64) + 1
     left, right = np.maximum(left, first) - first, right - first
     start, end = start - first, end - first
-    sums = _prefix_sums(activation)
     inner = sums[end] - sums[start]
     outer = sums[right] - sums[left] - inner
     outer_length = right - left - length
-    contrast: Floats = inner / length[:, None] - outer / np.maximum(outer_length, 1)[:, None]
+    contrast: Floats = inner / length - outer / np.maximum(outer_length, 1)
     return contrast
 
 
-def _prefix_sums(values: npt.NDArray[np.float32]) -> Floats:
-    """Return sums (T+1, S) whose differences are the sums over [start, end) of values (T, S).
+def _prefix_sums(values: npt.NDArray[np.float32], largest: float) -> Floats:
+    """Return sums (T+1,) whose differences are the sums over [start, end) of values (T,).
 
-    The values are first rounded to a grid on which float64 sums are exact (relative to the largest
-    value 2^-53 T). So equal content has an equal sum wherever it lies, and equal scores stay equal:
-    plain prefix sums would decide such ties by their rounding errors.
+    The values are first rounded to a grid on which float64 sums are exact (2^-53 T of `largest`,
+    the largest absolute value of all classes). So equal content has an equal sum wherever it lies,
+    and equal scores stay equal: plain prefix sums would decide such ties by their rounding errors.
     """
-    values = values.astype(np.float64)
-    _, exponent = np.frexp(np.abs(values).max(initial=0.0) * len(values))
+    _, exponent = np.frexp(largest * len(values))
     grid = np.ldexp(1.0, exponent - 53)
-    sums = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(np.rint(values / grid) * grid, axis=0, out=sums[1:])
+    sums = np.zeros(len(values) + 1)
+    rounded = sums[1:]
+    np.divide(values, grid, out=rounded)
+    np.rint(rounded, out=rounded)
+    np.multiply(rounded, grid, out=rounded)
+    np.cumsum(rounded, out=rounded)
     return sums
 
 
@@ -200,6 +296,12 @@ def _checked(
             f"got {attention.shape}"
         )
     for name, array in (("cas", cas), ("attention", attention)):
-        if not np.isfinite(array).all():
+        if not is_finite(array):
             raise ValueError(f"{name} holds values that are not finite (NaN or infinite)")
     return cas, attention.reshape(-1)
+
+
+def is_finite(values: npt.NDArray[np.float32]) -> bool:
+    """Return whether no value is NaN or infinite, without an array as large as theirs."""
+    # both are NaN if any value is
+    return math.isfinite(values.min()) and math.isfinite(values.max())

@@ -1,7 +1,6 @@
 """co2net-doctor: what this machine can run, and whether it computes correctly.
 
-probe       the machine: files, devices, installed packages
-check       one line of the report
+probe       the machine: files, devices, installed packages; a line of the report
 checks      packages, engines, the model
 gpu_checks  driver, CUDA, TensorRT, Jetson
 selftest    every engine, precision and profile of the machine against shipped results

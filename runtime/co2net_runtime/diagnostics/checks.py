@@ -1,4 +1,4 @@
-"""What stands between the user and a working engine, and the command that mends it."""
+"""Checks of all that an engine needs here, each with the command that fixes it."""
 
 import os
 import platform
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.diagnostics.check import GIB, Check
 from co2net_runtime.diagnostics.gpu_checks import (
     check_cuda_libraries,
     check_cuda_majors,
@@ -17,7 +16,7 @@ from co2net_runtime.diagnostics.gpu_checks import (
     check_kernels,
     check_tensorrt,
 )
-from co2net_runtime.diagnostics.probe import Machine
+from co2net_runtime.diagnostics.probe import GIB, Check, Machine
 from co2net_runtime.diagnostics.selftest import synthetic_features
 from co2net_runtime.errors import Co2netError
 from co2net_runtime.files.cache import cache_folder, unusable
@@ -37,7 +36,7 @@ ONNXRUNTIMES = (
 
 
 def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> list[Check]:
-    """Return what was found, in the order in which to mend it."""
+    """Return the findings, in the order in which to fix them."""
     parts: tuple[Callable[[Machine], list[Check]], ...] = (
         check_python,
         check_jetson,
@@ -102,15 +101,15 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
             )
         ]
     name = there[0]
-    mend = f"pip install --force-reinstall --no-deps {name}=={packages[name]}"
+    fix = f"pip install --force-reinstall --no-deps {name}=={packages[name]}"
     try:
         module = machine.module("onnxruntime")
         providers = module.get_available_providers()
     except (ImportError, OSError, AttributeError) as error:
-        return [Check("onnxruntime", "fail", f"{name} does not import: {error}", mend)]
+        return [Check("onnxruntime", "fail", f"{name} does not import: {error}", fix)]
     if module.__version__ != packages[name]:
         found = f"{name} {packages[name]} is installed, but {module.__version__} is imported"
-        return [Check("onnxruntime", "fail", f"{found}, from {module.__file__}", mend)]
+        return [Check("onnxruntime", "fail", f"{found}, from {module.__file__}", fix)]
     useful = [one.removesuffix("ExecutionProvider") for one in providers if "Azure" not in one]
     return [Check("onnxruntime", "ok", f"{name} {packages[name]}: {', '.join(useful)}")]
 

@@ -1,12 +1,18 @@
-"""What stands between the user and a GPU: driver, libraries, kernels, JetPack."""
+"""Checks of all that a GPU needs: driver, libraries, kernels, JetPack."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from co2net_runtime.backends.device import Gpu, is_tegra
-from co2net_runtime.diagnostics.check import GIB, Check, Status
-from co2net_runtime.diagnostics.probe import Machine, kernel_architectures, runs_on
+from co2net_runtime.diagnostics.probe import (
+    GIB,
+    Check,
+    Machine,
+    Status,
+    kernel_architectures,
+    runs_on,
+)
 
 # releases of Linux for Tegra by JetPack
 JETPACKS = {35: "5", 36: "6", 38: "7", 39: "7"}
@@ -111,13 +117,13 @@ def check_cuda_libraries(machine: Machine) -> list[Check]:
         ("tensorrt", "libonnxruntime_providers_tensorrt.so", "warn",
          "pip install 'tensorrt-cu13>=10.13,<11'"),
     )  # fmt: skip
-    for name, library, status, mend in wanted:
+    for name, library, status, fix in wanted:
         error = machine.library_error(str(folder / library))
         if "libnvinfer.so.10" in error and not machine.library_error("libnvinfer.so.11"):
             error += "; TensorRT 11 is there, which only --backend tensorrt takes"
         checks.append(
             Check(f"onnxruntime {name}", status if error else "ok", error or f"{library} loads",
-                  mend if error else "")
+                  fix if error else "")
         )  # fmt: skip
     return checks
 

@@ -1,4 +1,4 @@
-"""What this machine has: packages, libraries, GPUs, Jetson's files. Looked at, never changed."""
+"""This machine's packages, libraries, GPUs and Jetson files: looked at, never changed."""
 
 import contextlib
 import ctypes
@@ -10,8 +10,10 @@ import shutil
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from co2net_runtime.backends.device import (
     Gpu,
@@ -20,11 +22,26 @@ from co2net_runtime.backends.device import (
     free_memory,
     gpus,
 )
-from co2net_runtime.backends.ort.backend import load_onnxruntime, preload_cuda
+from co2net_runtime.backends.ort.backend import preload_cuda
+from co2net_runtime.backends.ort.module import import_onnxruntime, load_onnxruntime
 from co2net_runtime.backends.trt.api import preload_tensorrt
 from co2net_runtime.errors import Co2netError
 
+GIB = 1 << 30
+
+Status = Literal["ok", "warn", "fail"]
+
 FATBIN_MAGIC = struct.pack("<I", 0xBA55ED50)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of co2net-doctor's report."""
+
+    name: str
+    status: Status
+    found: str
+    fix: str = ""  # a command, "" where nothing is to be done
 
 
 class Machine:
@@ -39,7 +56,7 @@ class Machine:
 
     def module(self, name: str) -> ModuleType:
         """Import a module. Raises ImportError or OSError where that fails."""
-        return importlib.import_module(name)
+        return import_onnxruntime() if name == "onnxruntime" else importlib.import_module(name)
 
     def imports(self, name: str) -> bool:
         """Return whether a module imports."""
@@ -95,7 +112,7 @@ class Machine:
         return driver_cuda_version()
 
     def driver_error(self) -> str:
-        """Return what keeps the NVIDIA driver from answering, "" if nothing does."""
+        """Return the reason that the NVIDIA driver does not answer, "" if it does."""
         return driver_error()
 
     def cpus(self) -> int:

@@ -15,7 +15,7 @@ from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.options import BackendName
-from co2net_runtime.backends.ort.backend import load_onnxruntime
+from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
 from co2net_runtime.backends.ov import load_openvino
 from co2net_runtime.backends.selection import require_runnable
@@ -34,13 +34,10 @@ TIMED_LENGTH, REPEATS = 300, 5
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a precision may be from the CPU: of |cas| relative to max(1, max |cas|).
+    """How far a precision may be from the CPU."""
 
-    measure: "max" or "mean" of the absolute differences (the parity ladder's).
-    """
-
-    measure: Literal["max", "mean"]
-    bound: float
+    measure: Literal["max", "mean"]  # of the absolute differences, as in the export's parity check
+    bound: float  # of the attention, and of cas relative to max(1, max |cas|)
 
 
 TOLERANCES = {
@@ -66,7 +63,7 @@ class Setup:
         return f"{self.backend} {self.device}{' cuda-graphs' if self.cuda_graphs else ''}"
 
     def lacking(self) -> str:
-        """Return what the machine lacks for it, "" if nothing is known to be missing."""
+        """Return the part that this machine lacks, "" if none is known to be missing."""
         try:
             if self.backend == "tensorrt":
                 load_tensorrt()
@@ -89,25 +86,21 @@ class Setup:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one model in one setup.
+    """The outcome of one model in one setup."""
 
-    status: "passed" and "failed" by the tolerance; "ran" where there was nothing to compare with;
-    "not here" where the machine lacks what the setup needs. cas, attention: the measured
-    differences, over all lengths, alone and in batches. load_s: until the first result.
-    median_ms: of T = 300; for orientation, no benchmark.
-    """
-
-    model: str
-    precision: str
-    setup: str
+    model: str  # file name
+    precision: str  # of the file
+    setup: str  # as `Setup` writes it
+    # "passed" and "failed" by the tolerance; "ran" where there was nothing to compare with; "not
+    # here" where the machine lacks a part of the setup
     status: Literal["passed", "failed", "ran", "not here"]
-    detail: str = ""
-    engine: str = ""
-    cas: float | None = None
-    attention: float | None = None
-    bound: float | None = None
-    load_s: float | None = None
-    median_ms: float | None = None
+    detail: str = ""  # why
+    engine: str = ""  # as `EngineInfo` writes it
+    cas: float | None = None  # largest measured difference, over all lengths, alone and in batches
+    attention: float | None = None  # likewise
+    bound: float | None = None  # of both
+    load_s: float | None = None  # seconds to the first result
+    median_ms: float | None = None  # of T = 300; for orientation, not a benchmark
 
 
 def setups() -> list[Setup]:
@@ -219,7 +212,7 @@ def _judge(row: Result, found: list[Activations], expected: list[Activations] | 
 
 
 def _unforeseen(error: Exception) -> str:
-    """Return what was raised, and where in the package."""
+    """Return the exception and the line of the package that raised it."""
     package = Path(__file__).parents[1]
     own = [
         frame

@@ -2,7 +2,7 @@
 
 The network's only global term is the mean of its features; all else looks a few snippets to either
 side. So the chunk graph, MODEL.chunk.onnx, which takes that mean as an input, gives on a chunk
-with enough neighbours just what the graph for whole videos gives.
+with enough neighbors just what the graph for whole videos gives.
 """
 
 import mmap

@@ -15,9 +15,10 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend, EngineInfo, EngineOptions
 from co2net_runtime.backends.buckets import bucket
 from co2net_runtime.backends.selection import open_backend
+from co2net_runtime.decoding.proposals import is_finite
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import Features, check_features
-from co2net_runtime.network.batching import group_by_length, pad
+from co2net_runtime.network.batching import group_by_length, group_to_pack, pad
 from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
     FeatureRows,
@@ -25,7 +26,6 @@ from co2net_runtime.network.chunks import (
     chunk_graph_path,
     run_in_chunks,
 )
-from co2net_runtime.network.packing import group_to_pack
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Network:
 
         Raises:
             InputError: Features read from disk cannot be used.
-            BackendError: The engine fails.
+            BackendError: The engine fails, or an output is not finite.
         """
         found: dict[int, Activations] = {}
         short: dict[int, Features] = {}
@@ -159,6 +159,8 @@ class Network:
                 cas = outputs["cas"][row, : lengths[place]]
                 attention = outputs["attention"][row, : lengths[place], 0]
                 found[indices[place]] = Activations(cas, attention)
+        for activations in found.values():
+            _check_finite(activations)
         return [found[index] for index in range(len(videos))]
 
     @property
@@ -257,6 +259,15 @@ def _remedy(path: str | os.PathLike[str]) -> str:
     if Path(path).suffix == ".engine":
         return f"co2net-engine MODEL.chunk.onnx --out {chunk_graph_path(path)}"
     return "write it with co2net-export --chunks"
+
+
+def _check_finite(activations: Activations) -> None:
+    for name, values in (("cas", activations.cas), ("attention", activations.attention)):
+        if not is_finite(values):
+            raise BackendError(
+                f"{name} is not finite in a video of {len(values)} snippets: its features are far "
+                "outside the range of the training features, or the model is damaged"
+            )
 
 
 def _reopen(path: str, options: EngineOptions, chunk: int | None) -> Network:

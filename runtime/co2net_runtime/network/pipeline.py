@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features
+from co2net_runtime.network.batching import PACKED_SNIPPETS
 from co2net_runtime.network.chunks import FeatureRows
 from co2net_runtime.network.network import Activations, Network
-from co2net_runtime.network.packing import PACKED_SNIPPETS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -54,6 +54,7 @@ def run_files(
     from concurrent.futures import ThreadPoolExecutor  # who runs single videos starts faster
 
     reading: deque[tuple[FeatureFile, Future[Features | FeatureRows]]] = deque()
+    taken: list[tuple[FeatureFile, Future[Features | FeatureRows]]] = []
     waiting = iter(files)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-read") as reader:
         try:
@@ -67,7 +68,8 @@ def run_files(
                     taken.append(reading.popleft())
                 yield from _run_window(network, taken, size)
         finally:
-            for _, future in reading:
+            for file, future in (*taken, *reading):
+                file.cancel()
                 future.cancel()
 
 
@@ -107,7 +109,9 @@ def _run_window(
             yield outcomes[index]
             continue
         found = activations.pop(index)
-        if isinstance(found, Co2netError):
+        if isinstance(found, BackendError):
+            yield Outcome(file, error=BackendError(f"{file.path}: {found}"))
+        elif isinstance(found, Co2netError):
             yield Outcome(file, error=found)
         else:
             yield Outcome(file, found)

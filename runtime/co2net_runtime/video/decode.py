@@ -147,18 +147,21 @@ class VideoReader:
         streams = list(self._container.streams.video)
         cover = self._av.stream.Disposition.attached_pic
         films = [stream for stream in streams if not stream.disposition & cover]
+        # without a codec there is no size
+        known = [stream for stream in films if stream.codec_context is not None]
+        if known:
+            return max(known, key=lambda stream: (stream.width or 0) * (stream.height or 0))
         if films:
-            best = max(films, key=lambda stream: (stream.width or 0) * (stream.height or 0))
-            if best.codec_context is None:
-                raise InputError(f"{self.source}: FFmpeg knows no decoder for its video")
-            return best
+            raise InputError(
+                f"{self.source}: not a video, or damaged or truncated: FFmpeg cannot tell its codec"
+            )
         if streams:
             raise InputError(
                 f"{self.source}: no video in it, only a cover picture beside its sound"
             )
         if self._container.streams.audio:
             raise InputError(f"{self.source}: no video in it, only sound")
-        raise InputError(f"{self.source}: no video in it")
+        raise InputError(f"{self.source}: not a video, or damaged or truncated: it has no streams")
 
     def _frame_seconds(self) -> float:
         """Return the time from frame to frame where time stamps are missing."""

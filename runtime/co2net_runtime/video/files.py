@@ -60,6 +60,16 @@ def check_folder(folder: Path, extraction: Extraction) -> None:
         )
 
 
+def refuse_existing(folder: Path, videos: Iterable[str], *, overwrite: bool) -> None:
+    """Raise InputError if a folder holds features of one of the videos, unless `overwrite`."""
+    for name in videos:
+        file = folder / f"{name}.npy"
+        if file.exists() and not overwrite:
+            raise InputError(
+                f"{file}: exists already: pass --skip-existing to keep it, or --overwrite"
+            )
+
+
 def write_features(
     extractor: Extractor,
     video: Path,

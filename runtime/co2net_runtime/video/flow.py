@@ -33,6 +33,8 @@ class FlowEstimator:
             BackendError: This OpenCV has no TV-L1.
         """
         self._cv2 = load_cv2("optical flow")
+        # Farneback's borders see motion where there is none
+        self._still_is_zero = algorithm != "farneback"
         self._halve = algorithm == "tvl1-half"
         self._engine = _engine(self._cv2, algorithm)
 
@@ -43,7 +45,7 @@ class FlowEstimator:
             first: Gray frame (H, W) uint8.
             second: The next one.
         """
-        if first is second:
+        if first is second and self._still_is_zero:
             return np.zeros((*first.shape, 2), np.float32)
         if not self._halve:
             return self._calc(first, second)

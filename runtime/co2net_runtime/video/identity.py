@@ -117,7 +117,7 @@ def read_extraction(folder: Path) -> Extraction | None:
     file = folder / EXTRACTION_NAME
     try:
         mapping = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
         raise InputError(f"{file}: damaged, expected JSON of co2net-extract: {error}") from error

@@ -3,9 +3,11 @@
 import logging
 import os
 import tempfile
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy.typing as npt
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.detections import Detections
-from co2net_runtime.errors import InputError
+from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features, check_features
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.options import SnippetTiming
@@ -104,6 +106,8 @@ class VideoFile(FeatureFile):
     folder: Path = Path()
     keep: bool = False  # take features that are there
     discard: bool = False  # the name of the file is free again once it is opened
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    opened: list["weakref.ref[npt.NDArray[Any]]"] = field(default_factory=list)
 
     def read(self, feature_dim: int | None = None) -> Features:
         """Return the features (T, D) float32, T >= 1, all finite. Raises what extracting does."""
@@ -113,13 +117,26 @@ class VideoFile(FeatureFile):
     def mapped(self) -> tuple[npt.NDArray[Any], ...]:
         """Return the array of the features, on disk. Raises what extracting does."""
         assert self.extractor is not None
+        # who looks at the file and then reads it does not extract it twice
+        earlier = self.opened[-1]() if self.opened else None
+        if earlier is not None:
+            return (earlier,)
         target = self.folder / f"{self.video}.npy"
         if not (self.keep and target.exists()):
-            write_features(self.extractor, self.path, target)
+            write_features(self.extractor, self.path, target, on_rows=self._go_on)
         rows = np.load(target, mmap_mode="r", allow_pickle=False)
         if self.discard and os.name != "nt":
             target.unlink()  # the disk is free when the last reader has gone
+        self.opened.append(weakref.ref(rows))
         return (rows,)
+
+    def cancel(self) -> None:
+        """End an extraction that runs in another thread; nothing is left of it."""
+        self.cancelled.set()
+
+    def _go_on(self, _count: int) -> None:
+        if self.cancelled.is_set():
+            raise Co2netError(f"{self.path}: interrupted")
 
     def length(self) -> int | None:
         """Return None: nobody knows before it is extracted."""

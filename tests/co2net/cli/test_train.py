@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from co2net.checkpoint import Checkpoint
 from co2net.cli.train import main
 from co2net.config import PRESETS
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import Extraction, StreamIdentity
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,6 +38,18 @@ def test_it_prints_a_table_and_writes_a_summary(tiny, tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["runs"][0]["last"]["iteration"] == 30
+
+
+def test_a_checkpoint_knows_what_its_features_were_made_with(tiny, tmp_path):
+    backbone = StreamIdentity("i3d", "rgb_scratch", "a" * 64, 8, "float")
+    made = Extraction(backbone, None, SnippetTiming(), 256, 224)
+    data = tmp_path / "data"
+    shutil.copytree(tiny.folder, data)
+    made.write(data / "features")
+    result = run(data, "--out", tmp_path / "run", *tiny.options, "--set", "iterations=2", "-q")
+    assert result.exit_code == 0, result.output
+    loaded = Checkpoint.load(tmp_path / "run" / "last.ckpt")
+    assert Extraction.from_mapping(loaded.extraction, "") == made
 
 
 def test_best_on_test_is_called_what_it_is(tiny, tmp_path):

@@ -21,7 +21,8 @@ floats = st.floats(-1e6, 1e6, width=32)
 def histogram_of(*chunks):
     histogram = Histogram()
     for chunk in chunks:
-        histogram.add(np.asarray(chunk, np.float32))
+        # (N, C): one channel
+        histogram.add(np.asarray(chunk, np.float32).reshape(-1, 1))
     return histogram
 
 
@@ -48,6 +49,16 @@ def test_every_method_covers_zero_and_no_more_than_the_values(chunks):
     for name, method in METHODS.items():
         found = method(histogram)
         assert histogram.low <= found.low <= 0 <= found.high <= histogram.high, name
+
+
+def test_means_are_those_of_each_channel_over_all_calls():
+    rng = np.random.default_rng(0)
+    parts = [rng.random((1, 3, length), np.float32) for length in (5, 17)]
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(part)
+    expected = np.concatenate(parts, axis=2).mean(axis=(0, 2), dtype=np.float64)
+    np.testing.assert_allclose(histogram.means, expected, rtol=1e-6)
 
 
 def test_percentile_leaves_the_tails_out():

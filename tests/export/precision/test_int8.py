@@ -158,3 +158,24 @@ def test_biases_always_fit_into_32_bits(weight, bias, activation_scale):
     assert (scale > 0).all()
     assert (np.abs(weight) / scale[:, None] <= 127.01).all()
     assert (np.abs(bias) / (scale.astype(np.float64) * activation_scale) < 2**31).all()
+
+
+def test_corrected_biases_leave_no_error_on_average(tiny_graph, ranges):
+    """On constant inputs, which are their own mean, a layer's output is what it was."""
+    (layer,) = (node for node in tiny_graph.graph.node if node.name == "classifier.1")
+    scheme = SCHEMES["int8-trt"]
+    chosen = plan(tiny_graph, ["classifier.1"], scheme)
+    tensors = {t.name: numpy_helper.to_array(t) for t in tiny_graph.graph.initializer}
+    mean = np.linspace(0.1, 2, tensors[layer.input[1]].shape[1])
+
+    def error(means):
+        graph = quantize(tiny_graph, chosen, scheme, ranges, means=means)
+        stored = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
+        (found,) = (node for node in graph.graph.node if node.name == "classifier.1")
+        name = layer.input[1]
+        weight = stored[f"{name}.int8"] * stored[f"{name}.scale"].reshape(-1, 1, 1)
+        change = (weight - tensors[name]).sum(axis=2) @ mean
+        return np.abs(change + stored[found.input[2]] - tensors[layer.input[2]]).max()
+
+    assert error({}) > 1e-3
+    assert error({layer.input[0]: mean}) < 1e-5

@@ -1,7 +1,11 @@
+from unittest import mock
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.decoding import nms
 from co2net_runtime.decoding.nms import NestedSegments
 from co2net_runtime.decoding.proposals import attention_runs
 
@@ -49,6 +53,31 @@ def test_order_and_scores_are_those_of_all_against_all(family, sigma):
     np.testing.assert_array_equal(end[order], end[expected_order])
     np.testing.assert_array_equal(decayed, expected_scores)
     assert sorted(order.tolist()) == list(range(len(start)))
+
+
+@given(families(), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=200)
+def test_many_segments_are_taken_in_windows_with_the_same_result(family, window, rows):
+    """To the last bit, ties, negative scores and all."""
+    start, end, level, scores = family
+    expected = NestedSegments(start, end, level, 0.3).soft_nms(scores)
+    with (
+        mock.patch.object(nms, "SMALLEST_WINDOW", window),
+        mock.patch.object(nms, "WINDOWS", 10**9),
+        mock.patch.object(nms, "ROWS", rows),
+    ):
+        found = NestedSegments(start, end, level, 0.3).soft_nms(scores)
+    np.testing.assert_array_equal(found, expected)
+    assert (found[0].dtype, found[1].dtype) == (np.int64, np.float64)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(bad):
+    """They compare as neither more nor less: the search for the highest would not end."""
+    start = np.array([0, 10, 20])
+    segments = NestedSegments(start, start + 2, np.zeros(3, dtype=np.int64), 0.3)
+    with pytest.raises(ValueError, match="not finite"):
+        segments.soft_nms(np.array([1.0, bad, 2.0]))
 
 
 def test_of_equal_scores_the_first_is_taken_and_the_head_goes_to_its_place():

@@ -1,12 +1,14 @@
 import json
 import tracemalloc
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from co2net_runtime.decoding import proposals
 from co2net_runtime.decoding.proposals import (
     SnippetSegments,
     attention_runs,
@@ -242,6 +244,33 @@ def test_zeros_and_tiny_numbers_are_fine():
 def test_unfit_arrays_are_refused(function, cas, attention, message):
     with pytest.raises(ValueError, match=message):
         function(cas, attention, DecodeOptions())
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_a_long_video_is_decoded_piece_by_piece_with_the_same_result(snippets, classes, seed):
+    """To the last bit, whatever the number of columns and thresholds looked at together."""
+    cas, attention = curves(snippets, classes, seed)
+    expected = decode(cas, attention, GATE_OPEN)
+    with mock.patch.object(proposals, "BLOCK", 1):
+        found = decode(cas, attention, GATE_OPEN)
+    np.testing.assert_array_equal(rows(found), rows(expected))
+
+
+def test_a_long_video_takes_little_more_than_the_networks_outputs():
+    """These are 88 bytes a snippet."""
+    rng = np.random.default_rng(0)
+    attention = np.repeat(rng.random(15_000, dtype=np.float32), 10)
+    attention += 0.05 * rng.random(len(attention), dtype=np.float32)
+    cas = rng.standard_normal((len(attention), 21), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        found = decode(cas, attention)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) > 0.25 * len(attention)
+    assert peak_bytes < 80 * len(attention)
 
 
 def test_one_component_that_spans_a_long_video_needs_little_memory():

@@ -21,11 +21,12 @@ from co2net_runtime.backends.buckets import bucket, pad_time
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.ort import providers
 from co2net_runtime.backends.ort.cpu import NEVER, CpuSession
+from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import Provider
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import preload_tensorrt
 from co2net_runtime.backends.trt.profiles import Profile
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, InputError
 
 # operators that are the network; all others may be bookkeeping on shapes and masks
 HEAVY = re.compile(r"Conv|MatMul|Gemm")
@@ -47,7 +48,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
 
         Args:
             path: The ONNX file.
-            contract: What it says of itself.
+            contract: Of the file.
             options: How to run it; its backend and device are those of `provider`.
             provider: Must run the network, or it is an error. None: the CPU.
 
@@ -109,7 +110,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         return None if profile is None else profile.length[2]
 
     def max_batch(self, length: int) -> int | None:
-        """Return what TensorRT's profile takes; None with the other providers.
+        """Return the largest batch of TensorRT's profile; None with the other providers.
 
         Raises BackendError if the profile takes no video of that length.
         """
@@ -162,20 +163,6 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def load_onnxruntime() -> Any:
-    """Import onnxruntime. Raises MissingDependencyError where it is not installed or broken."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "cpu", "running a model") from error
-    if not hasattr(onnxruntime, "InferenceSession"):
-        # what is left when one of two wheels that share the folder is uninstalled
-        raise BackendError(
-            "onnxruntime is installed but incomplete: co2net-doctor tells the repair"
-        )
-    return onnxruntime
 
 
 def preload_cuda(onnxruntime: Any) -> None:
@@ -300,7 +287,7 @@ def _first_line(text: str) -> str:
 
 
 def _why_not(onnxruntime: Any, provider: Provider) -> str:
-    """Return what keeps the provider from starting; "" if it is not its libraries or the GPU.
+    """Return the reason that the provider does not start; "" if it is not its libraries or the GPU.
 
     It loads the provider's own library, whose error names the library that is missing.
     """
@@ -319,7 +306,7 @@ def _why_not(onnxruntime: Any, provider: Provider) -> str:
 
 @contextlib.contextmanager
 def _quiet(onnxruntime: Any) -> Iterator[None]:
-    """Keep the loader's coloured lines off the terminal: what they say comes as an exception."""
+    """Keep the loader's colored lines off the terminal: an exception says the same."""
     onnxruntime.set_default_logger_severity(QUIET)
     try:
         yield

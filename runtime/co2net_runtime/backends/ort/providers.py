@@ -17,19 +17,15 @@ EXTRA = {CPU: "cpu", CUDA: "gpu", TENSORRT: "gpu"}
 
 @dataclass(frozen=True)
 class Provider:
-    """The execution provider that must run the network.
+    """The execution provider that must run the network."""
 
-    entries: (name, options) in ONNX Runtime's order of preference, `name` first. bind: keep
-    inputs and outputs in the device's memory during a run. profile: the only shapes it takes.
-    buckets: pad each batch to one of few lengths.
-    """
-
-    name: str
-    device: Device
+    name: str  # ONNX Runtime's
+    device: Device  # that it runs on
+    # (name, options) in ONNX Runtime's order of preference, `name` first
     entries: tuple[tuple[str, Mapping[str, str]], ...]
-    bind: bool = False
-    profile: Profile | None = None
-    buckets: bool = False
+    bind: bool = False  # keep inputs and outputs in the device's memory during a run
+    profile: Profile | None = None  # the only shapes it takes
+    buckets: bool = False  # pad each batch to one of few lengths
 
 
 def cpu() -> Provider:

@@ -9,6 +9,7 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device, gpus
+from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.trt.api import nvinfer_version
 from co2net_runtime.backends.trt.profiles import Profile, covering
 from co2net_runtime.errors import InputError
@@ -62,8 +63,7 @@ def _cache(
     strings: dict[str, str],
 ) -> dict[str, str]:
     """Return the cache options: one folder per model, GPU, versions and build options."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     gpu = gpus()[device.index]
     built = hashlib.sha256(repr(sorted(strings.items())).encode()).hexdigest()
     folder = (

@@ -113,7 +113,7 @@ class TensorRtBackend:
 
     @property
     def record(self) -> EngineRecord:
-        """What the engine file is."""
+        """The engine file's record."""
         return self._record
 
     @property

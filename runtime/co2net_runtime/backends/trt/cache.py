@@ -21,6 +21,7 @@ from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
+from co2net_runtime.files.text import read_json
 from co2net_runtime.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -32,31 +33,24 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine file is, as its sidecar says.
+    """The description of an engine file, in its sidecar."""
 
-    onnx_sha256, engine_sha256: of the files. tensorrt, gpu, compute_capability, multiprocessors,
-    memory_gib, architecture (of the CPU): where it was built. profiles: as `Profile` writes them.
-    contract: of the ONNX file; its precision is the engine's, since it is strongly typed. tf32:
-    whether fp32 multiplications may be rounded. build_s: how long it took. co2net: the version
-    that built it.
-    """
-
-    onnx_sha256: str
-    engine_sha256: str
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    multiprocessors: int
-    memory_gib: int
-    architecture: str
-    profiles: tuple[str, ...]
-    tf32: bool
-    hardware_compatible: bool
+    onnx_sha256: str  # of the model file
+    engine_sha256: str  # of the engine file
+    tensorrt: str  # version that built it
+    gpu: str  # name of the GPU that it was built on
+    compute_capability: str  # of that GPU
+    multiprocessors: int  # of that GPU
+    memory_gib: int  # of that GPU
+    architecture: str  # of the CPU beside it
+    profiles: tuple[str, ...]  # as `Profile` writes them
+    tf32: bool  # whether fp32 multiplications may be rounded
+    hardware_compatible: bool  # these three as in `TensorRtOptions`
     version_compatible: bool
     workspace_mib: int | None
-    contract: Contract
-    build_s: float
-    co2net: str = VERSION
+    contract: Contract  # of the ONNX file; strongly typed, the engine has its precision
+    build_s: float  # seconds
+    co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
         """Return the text of the sidecar."""
@@ -65,7 +59,7 @@ class EngineRecord:
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine shall run: the GPU and the installed TensorRT."""
+    """Where an engine will run: the GPU and the installed TensorRT."""
 
     gpu: Gpu
     tensorrt: str
@@ -209,7 +203,7 @@ def new_engine(
 
 
 def _build_options(options: EngineOptions) -> dict[str, Any]:
-    """Return what makes engines different, in the record's words."""
+    """Return the options that make engines differ, by their names in the record."""
     build = options.tensorrt
     given = {field.name: getattr(build, field.name) for field in dataclasses.fields(build)}
     del given["cuda_graphs"]
@@ -230,15 +224,12 @@ def _read_record(path: Path) -> EngineRecord:
     beside = sidecar(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        mapping = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not beside.is_file():
         raise InputError(
             f"{path}: an engine without {beside.name}, which says what it is: build it with "
             "co2net-engine"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine") from error
+        )
+    mapping = read_json(beside, "the record of an engine")
     if not isinstance(mapping, dict):
         raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine")
     remedy = "build the engine again with co2net-engine"

@@ -61,27 +61,22 @@ class Profile:
 
 
 # short videos may come together; a long one fills the machine by itself. The longest is a chunk of
-# 4096 snippets (longer videos run in chunks) with its neighbours.
+# 4096 snippets (longer videos run in chunks) with its neighbors.
 DEFAULT_PROFILES = (Profile((1, 1, 8), (1, 256, 512)), Profile((1, 1, 1), (1, 1500, 4160)))
 
 
 @dataclass(frozen=True)
 class TensorRtOptions:
-    """How an engine is built and run.
+    """How a TensorRT engine is built and run."""
 
-    profiles: shapes it takes; None for those of an engine that was built before, else
-    DEFAULT_PROFILES. cuda_graphs: pad each video to one of few lengths and replay the
-    network as one recorded launch; pays where launching kernels takes longer than they do.
-    hardware_compatible: run on every GPU from Ampere on, a little slower. version_compatible:
-    run in later TensorRT of the same major version, too. workspace_mib: scratch memory that
-    building and running may use; None for all.
-    """
-
+    # shapes it takes; None: those of an engine that was built before, else DEFAULT_PROFILES
     profiles: tuple[Profile, ...] | None = None
+    # pad each video to one of few lengths and replay the network as one recorded launch; pays where
+    # launching kernels takes longer than running them
     cuda_graphs: bool = False
-    hardware_compatible: bool = False
-    version_compatible: bool = False
-    workspace_mib: int | None = None
+    hardware_compatible: bool = False  # run on every GPU from Ampere on, a little slower
+    version_compatible: bool = False  # also run in later TensorRT of the same major version
+    workspace_mib: int | None = None  # scratch memory of building and running; None: all
 
     def __post_init__(self) -> None:
         if self.profiles == ():

@@ -13,6 +13,7 @@ from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions, tf32
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.ort import backend as ort
+from co2net_runtime.backends.ort import module
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.backends.ort import trt_provider as ort_tensorrt
 from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
@@ -356,7 +357,7 @@ def test_auto_takes_the_gpu_where_the_wheel_can(box, monkeypatch):
     from co2net_runtime.backends import selection
 
     fake = types.SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(ort, "load_onnxruntime", lambda: fake)
+    monkeypatch.setattr(module, "load_onnxruntime", lambda: fake)
     assert selection.choose_device("onnxruntime", "auto") == Device("cuda")
 
 

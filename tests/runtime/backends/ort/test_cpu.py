@@ -17,8 +17,8 @@ from co2net_runtime.backends.options import FAST_FORM_PAYS, choose_cpu_form
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.cli.infer import main
 from co2net_runtime.localizer import Localizer
+from co2net_runtime.network.batching import PACKED_SNIPPETS, group_to_pack
 from co2net_runtime.network.network import Network
-from co2net_runtime.network.packing import PACKED_SNIPPETS, group_to_pack
 
 ONE_THREAD = EngineOptions(device="cpu", threads=1)
 PLAIN = EngineOptions(device="cpu", threads=1, cpu_form="plain")

@@ -156,7 +156,7 @@ def test_removed_names_are_not_used(module):
 
 
 def test_the_stand_in_has_the_names_of_the_stub():
-    """What the tests of the backend run against is no wider than what is promised."""
+    """The stand-in that the backend's tests run against offers no more than TensorRT does."""
     from tests.runtime.standin import api, builder, engine
 
     classes = {

@@ -360,7 +360,7 @@ def test_auto_takes_tensorrt_where_only_that_is_installed(box, tiny_path, videos
     def missing():
         raise MissingDependencyError("onnxruntime", "cpu", "running a model")
 
-    monkeypatch.setattr("co2net_runtime.backends.ort.backend.load_onnxruntime", missing)
+    monkeypatch.setattr("co2net_runtime.backends.ort.module.load_onnxruntime", missing)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with Localizer.load(tiny_path) as trt:
         assert trt.engine.engine == "tensorrt"

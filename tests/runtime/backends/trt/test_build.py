@@ -1,4 +1,4 @@
-"""What the builder is told: precision by the file alone, profiles, options."""
+"""The builder gets: precision by the file alone, profiles, options."""
 
 import pytest
 
