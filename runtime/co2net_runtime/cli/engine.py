@@ -30,6 +30,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder, sha256
 from co2net_runtime.files.cache import unusable
 from co2net_runtime.files.records import to_mapping
+from co2net_runtime.network.chunks import chunk_graph_path
 
 EPILOG = """
 \b
@@ -65,7 +66,13 @@ Examples:
     type=click.IntRange(min=1),
     help="Scratch memory that the engine may use. Needs --out.  [default: all there is]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+@click.option(
+    "--optimization-level",
+    type=click.IntRange(0, 5),
+    help="How much TensorRT tries: 2 builds faster on a small board, 5 may run faster. Needs "
+    "--out.  [default: TensorRT's, 3]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON lines.")
 @console.quiet_option
 @console.version_option
 def main(
@@ -81,7 +88,8 @@ def main(
 ) -> None:
     """Build the TensorRT engine of MODEL, an ONNX file of co2net-export, for this machine's GPU.
 
-    It takes a minute or more. The file alone decides the precision. Prints the engine's path.
+    It takes a minute or more. The file alone decides the precision. If the chunk graph lies beside it,
+    its engine is built, too: longer videos need it. Prints the engines' paths.
     """
     given = [name for name, value in others.items() if value is not None and value is not False]
     if out is None and given:
@@ -92,11 +100,22 @@ def main(
         output_folder(out.parent)
     console.log_to_stderr(quiet=quiet)
     options = EngineOptions(tf32=tf32, tensorrt=tensorrt_options(profiles, **others), cache=cache)
-    path, record = build_ahead(model, out, choose_device("tensorrt", device), options)
-    if as_json:
-        click.echo(json.dumps({"path": str(path), **to_mapping(record)}))
-    else:
-        click.echo(path)
+    place = choose_device("tensorrt", device)
+    for graph, engine in _graphs(model, out):
+        path, record = build_ahead(graph, engine, place, options)
+        if as_json:
+            click.echo(json.dumps({"path": str(path), **to_mapping(record)}))
+        else:
+            click.echo(path)
+
+
+def _graphs(model: Path, out: Path | None) -> list[tuple[Path, Path | None]]:
+    """Return the model and its chunk graph, if there is one, each with its engine's file."""
+    graphs = [(model, out)]
+    chunks = chunk_graph_path(model)
+    if read_contract(model).graph == "whole" and chunks.is_file():
+        graphs.append((chunks, None if out is None else chunk_graph_path(out)))
+    return graphs
 
 
 def build_ahead(

@@ -37,6 +37,7 @@ class BuilderConfig:
         self.flags = {BuilderFlag.TF32}  # TensorRT's default
         self.profiles = []
         self.pools = {}
+        self.builder_optimization_level = 3
         self.timing = ITimingCache(b"")
         self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
 

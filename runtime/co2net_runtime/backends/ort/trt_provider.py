@@ -41,6 +41,8 @@ def provider_options(
     strings = _profile_strings(profile, contract)
     if build.hardware_compatible:
         strings["trt_engine_hw_compatible"] = "1"
+    if build.optimization_level is not None:
+        strings["trt_builder_optimization_level"] = str(build.optimization_level)
     if build.workspace_mib is not None:
         strings["trt_max_workspace_size"] = str(build.workspace_mib * MIB)
     return strings | _cache(path, device, options, strings)

@@ -45,9 +45,10 @@ class EngineRecord:
     architecture: str  # of the CPU beside it
     profiles: tuple[str, ...]  # as `Profile` writes them
     tf32: bool  # whether fp32 multiplications may be rounded
-    hardware_compatible: bool  # these three as in `TensorRtOptions`
+    hardware_compatible: bool  # these four as in `TensorRtOptions`
     version_compatible: bool
     workspace_mib: int | None
+    optimization_level: int | None
     contract: Contract  # of the ONNX file; strongly typed, the engine has its precision
     build_s: float  # seconds
     co2net: str = VERSION  # version of co2net that built it

@@ -77,6 +77,7 @@ class TensorRtOptions:
     hardware_compatible: bool = False  # run on every GPU from Ampere on, a little slower
     version_compatible: bool = False  # also run in later TensorRT of the same major version
     workspace_mib: int | None = None  # scratch memory of building and running; None: all
+    optimization_level: int | None = None  # 0 (builds fast) to 5 (tries most); None: TensorRT's, 3
 
     def __post_init__(self) -> None:
         if self.profiles == ():

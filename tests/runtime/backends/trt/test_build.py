@@ -49,7 +49,10 @@ def test_profiles_have_the_shapes_of_all_inputs(config_of):
 
 def test_options(config_of, box):
     assert config_of().hardware_compatibility_level.name == "NONE"
-    config = config_of(hardware_compatible=True, version_compatible=True, workspace_mib=3)
+    config = config_of(
+        hardware_compatible=True, version_compatible=True, workspace_mib=3, optimization_level=2
+    )
+    assert config.builder_optimization_level == 2
     assert config.hardware_compatibility_level.name == "AMPERE_PLUS"
     assert names(config) == {"VERSION_COMPATIBLE"}
     assert {pool.name: size for pool, size in config.pools.items()} == {"WORKSPACE": 3 << 20}
