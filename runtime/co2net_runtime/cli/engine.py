@@ -88,8 +88,8 @@ def main(
 ) -> None:
     """Build the TensorRT engine of MODEL, an ONNX file of co2net-export, for this machine's GPU.
 
-    It takes a minute or more. The file alone decides the precision. If the chunk graph lies beside it,
-    its engine is built, too: longer videos need it. Prints the engines' paths.
+    It takes a minute or more. The file alone decides the precision. If the chunk graph lies beside
+    it, its engine is built, too: longer videos need it. Prints the engines' paths.
     """
     given = [name for name, value in others.items() if value is not None and value is not False]
     if out is None and given:

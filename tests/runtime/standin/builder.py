@@ -19,6 +19,7 @@ from tests.runtime.standin.api import (
 )
 from tests.runtime.standin.cuda import ContractBreach
 from tests.runtime.standin.parser import refusals
+from tests.runtime.standin.tf32 import rounded
 
 MAGIC = b"standin-engine\n"
 
@@ -131,10 +132,11 @@ class Builder:
             "hardware_compatible": config.hardware_compatibility_level
             is HardwareCompatibilityLevel.AMPERE_PLUS,
             "profiles": [profile.shapes for profile in config.profiles],
-            "checksum": zlib.crc32(network.onnx),
         }
+        onnx = rounded(network.onnx) if BuilderFlag.TF32 in config.flags else network.onnx
+        header["checksum"] = zlib.crc32(onnx)
         config.timing.content = self._box.timing_header() + config.timing.content[-200:] + b"+"
-        return HostMemory(MAGIC + json.dumps(header).encode() + b"\n" + network.onnx)
+        return HostMemory(MAGIC + json.dumps(header).encode() + b"\n" + onnx)
 
     def _problem(self, network, config):
         if self._box.fail_build:

@@ -54,6 +54,18 @@ def test_equals_onnx_runtime_for_all_lengths(load, localizer, videos, cuda_graph
         same(trt.network.run([features])[0], localizer.network.run([features])[0])
 
 
+def test_fp32_is_fp32_unless_tf32_is_allowed(box, tiny_path, localizer, videos):
+    (features,) = videos(90)
+    expected = localizer.network.run([features])[0].cas
+    apart = {}
+    for allowed in (False, True):
+        options = EngineOptions(backend="tensorrt", tf32=allowed)
+        with Localizer.load(tiny_path, options) as trt:
+            found = trt.network.run([features])[0].cas
+        apart[allowed] = np.abs(found - expected).max()
+    assert apart[False] < 1e-6 < 1e-5 < apart[True]
+
+
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_batches_equal_single_videos(load, localizer, videos, cuda_graphs):
     ragged = videos(90, 3, 88, 95, 100, 2, 350, 1, 91)
