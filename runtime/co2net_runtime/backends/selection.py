@@ -11,7 +11,7 @@ from co2net_runtime.backends import AnyContract, Backend, GraphContract
 from co2net_runtime.backends.device import Device, gpus
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
 
 ENGINE_SUFFIX = ".engine"
 
@@ -70,16 +70,20 @@ def open_backend(
     if is_engine:
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
-        return open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        opened = open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        if not isinstance(opened.contract, Contract):
+            opened.close()
+            raise ContractError(f"{path}: the engine of a backbone: give its ONNX file")
+        return opened
     contract = read(path)
     name = options.backend if options.backend != "auto" else _fastest(contract, options.device)
     device = choose_device(name, options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
     require_runnable(contract, path, name)
-    if "tensorrt" in name and not isinstance(contract, Contract):
+    if name == "onnxruntime-tensorrt" and not isinstance(contract, Contract):
         raise BackendError(
-            f"{path}: {name} runs localization models only: use another backend for this file"
+            f"{path}: {name} runs localization models only: use --backend tensorrt for this file"
         )
     if name == "tensorrt":
         from co2net_runtime.backends.trt.backend import open_tensorrt

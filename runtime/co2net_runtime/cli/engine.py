@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 
-from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.artefact.backbone import BackboneContract
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.selection import ENGINE_SUFFIX, choose_device, require_runnable
@@ -21,9 +21,11 @@ from co2net_runtime.backends.trt.cache import (
     engine_path,
     here,
     new_engine,
+    read_any_contract,
     write_engine,
 )
 from co2net_runtime.backends.trt.cuda import Cuda
+from co2net_runtime.backends.trt.profiles import for_clips, input_shapes
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import build_options, tensorrt_options
 from co2net_runtime.errors import InputError
@@ -86,10 +88,11 @@ def main(
     quiet: bool,
     **others: Any,
 ) -> None:
-    """Build the TensorRT engine of MODEL, an ONNX file of co2net-export, for this machine's GPU.
+    """Build the TensorRT engine of MODEL for this machine's GPU.
 
-    It takes a minute or more. The file alone decides the precision. If the chunk graph lies beside
-    it, its engine is built, too: longer videos need it. Prints the engines' paths.
+    MODEL is an ONNX file of co2net-export or co2net-backbone; a backbone's profiles count clips, B
+    of BxT. It takes a minute or more. The file alone decides the precision. If the chunk graph lies
+    beside a model, its engine is built, too: longer videos need it. Prints the engines' paths.
     """
     given = [name for name, value in others.items() if value is not None and value is not False]
     if out is None and given:
@@ -113,7 +116,9 @@ def _graphs(model: Path, out: Path | None) -> list[tuple[Path, Path | None]]:
     """Return the model and its chunk graph, if there is one, each with its engine's file."""
     graphs = [(model, out)]
     chunks = chunk_graph_path(model)
-    if read_contract(model).graph == "whole" and chunks.is_file():
+    contract = read_any_contract(model)
+    whole = isinstance(contract, Contract) and contract.graph == "whole"
+    if whole and chunks.is_file():
         graphs.append((chunks, None if out is None else chunk_graph_path(out)))
     return graphs
 
@@ -126,7 +131,10 @@ def build_ahead(
     Raises InputError if the model or the folder cannot be used, MissingDependencyError without
     TensorRT, BackendError if TensorRT refuses.
     """
-    require_runnable(read_contract(model), model, "tensorrt")
+    contract = read_any_contract(model)
+    require_runnable(contract, model, "tensorrt")
+    if isinstance(contract, BackboneContract):
+        options = replace(options, tensorrt=for_clips(options.tensorrt))
     target = here(device)
     with closing(Cuda(device.index)):  # selects the GPU that is built for
         if out is None:
@@ -141,11 +149,12 @@ def build_ahead(
             path = out
             write_engine(path, *new_engine(model, options, target))
     with open_tensorrt(path, device, EngineOptions()) as engine:
-        batch, length = engine.profiles[0].batch[0], engine.profiles[0].length[0]
-        features = np.zeros((batch, length, engine.contract.feature_dim), np.float32)
-        lengths = np.full(batch, length, np.int64)
-        feeds: dict[str, npt.NDArray[Any]] = {"features": features, "lengths": lengths}
-        for name in set(engine.contract.inputs) - set(feeds):  # the context of a chunk graph
-            feeds[name] = np.zeros((batch, engine.contract.feature_dim), np.float32)
-        engine.infer(feeds)
+        smallest = engine.profiles[0].batch[0], engine.profiles[0].length[0]
+        shapes = input_shapes(contract, *smallest)
+        engine.infer(
+            {
+                name: np.ones(shape, np.int64 if name == "lengths" else np.float32)
+                for name, shape in shapes.items()
+            }
+        )
         return path, engine.record

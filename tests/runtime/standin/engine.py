@@ -74,7 +74,10 @@ class Engine:
 
     @property
     def device_memory_size_v2(self):
-        return max(SCRATCH * np.prod(p["features"][2][:2]) for p in self.profiles).item()
+        sizes = [
+            p["features"][2][:2] if "features" in p else p["clips"][2][:1] for p in self.profiles
+        ]
+        return max(SCRATCH * np.prod(size) for size in sizes).item()
 
     def get_tensor_name(self, index):
         # the order of an engine's tensors is no contract
@@ -157,6 +160,9 @@ class Context:
     def get_tensor_shape(self, name):
         if name in self._shapes:
             return Dims(self._shapes[name])
+        if "clips" in self._shapes:
+            width = self._engine.session.get_outputs()[self._engine.outputs.index(name)].shape[1]
+            return Dims([self._shapes["clips"][0], width])
         if name in self._engine.inputs or "features" not in self._shapes:
             return Dims([-1, -1, -1])
         batch, length, _ = self._shapes["features"]

@@ -4,18 +4,28 @@ import contextlib
 import logging
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.buckets import bucket, pad_time
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import Messages
-from co2net_runtime.backends.trt.cache import EngineRecord, Target, cached_engine, here, read_engine
+from co2net_runtime.backends.trt.cache import (
+    EngineRecord,
+    Target,
+    cached_engine,
+    contract_of,
+    here,
+    read_any_contract,
+    read_engine,
+)
 from co2net_runtime.backends.trt.cuda import CaptureError, Cuda, DeviceBuffer
 from co2net_runtime.backends.trt.execution import Execution
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
@@ -49,6 +59,8 @@ def open_tensorrt(
                 raise InputError(f"{path}: profiles and other build options are fixed in an engine")
             engine, record = read_engine(Path(path), target)
         else:
+            if isinstance(read_any_contract(path), BackboneContract):
+                options = replace(options, tensorrt=trt_profiles.for_clips(build))
             engine, record = cached_engine(path, options, target)
         return TensorRtBackend(engine, record, target, cuda, cuda_graphs=build.cuda_graphs)
     except BaseException:
@@ -78,6 +90,7 @@ class TensorRtBackend:
         import tensorrt as trt
 
         self._record = record
+        self._contract = contract_of(record, "the engine's sidecar")
         self._cuda = cuda
         self._graphs = cuda_graphs
         self._lock = threading.Lock()
@@ -89,7 +102,7 @@ class TensorRtBackend:
             "the engine", self._runtime.deserialize_cuda_engine, engine
         )
         with self._messages.guard("the engine"):
-            self._profiles = _profiles(self._engine, record.contract)
+            self._profiles = _profiles(self._engine, self._contract)
         self._scratch = DeviceBuffer(cuda)
         self._executions: dict[tuple[int, Shape], Execution] = {}
         self._info = EngineInfo(
@@ -97,14 +110,14 @@ class TensorRtBackend:
             version=target.tensorrt,
             provider="TensorRT",
             device=f"cuda:{target.gpu.index}",
-            precision=record.contract.precision,
+            precision=self._contract.precision,
             device_name=target.gpu.name,
         )
 
     @property
-    def contract(self) -> Contract:
-        """The contract of the model's file."""
-        return self._record.contract
+    def contract(self) -> Any:
+        """The contract of the model's file, a `Contract` or a `BackboneContract`."""
+        return self._contract
 
     @property
     def info(self) -> EngineInfo:
@@ -141,7 +154,8 @@ class TensorRtBackend:
         with self._lock:
             if self._engine is None:
                 raise BackendError("the model is closed")
-            batch, length = feeds["features"].shape[:2]
+            clips = feeds.get(CLIPS_INPUT)
+            batch, length = feeds["features"].shape[:2] if clips is None else (len(clips), 1)
             index = trt_profiles.choose(self._profiles, batch, length)
             try:
                 self._cuda.activate()
@@ -169,15 +183,20 @@ class TensorRtBackend:
     def _replay(
         self, engine: "trt.ICudaEngine", profile: int, feeds: Arrays
     ) -> dict[str, npt.NDArray[Any]]:
-        length = feeds["features"].shape[1]
-        padded = pad_time(feeds, min(bucket(length), self._profiles[profile].length[2]))
+        length, padded = None, feeds
+        if CLIPS_INPUT not in feeds:
+            length = feeds["features"].shape[1]
+            padded = pad_time(feeds, min(bucket(length), self._profiles[profile].length[2]))
+        shape = max((array.shape for array in padded.values()), key=len)
         try:
-            outputs = self._execution(engine, profile, padded["features"].shape).replay(padded)
+            outputs = self._execution(engine, profile, shape).replay(padded)
         except CaptureError as error:
             logger.warning("%s: launches are not recorded, the network runs without", error)
             self._graphs = False
             self._start_afresh()
             raise
+        if length is None:
+            return outputs
         return {name: array[:, :length] for name, array in outputs.items()}
 
     def _start_afresh(self) -> None:
@@ -212,21 +231,28 @@ class TensorRtBackend:
         self.close()
 
 
-def _profiles(engine: "trt.ICudaEngine", contract: Contract) -> tuple[Profile, ...]:
+def _profiles(
+    engine: "trt.ICudaEngine", contract: Contract | BackboneContract
+) -> tuple[Profile, ...]:
     """Return the engine's own profiles, once its tensors are seen to be the contract's."""
     import tensorrt as trt
 
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    if set(names) != {*contract.inputs, *contract.outputs}:
+    wanted = (*trt_profiles.input_shapes(contract, 1, 1), *contract.outputs)
+    if set(names) != set(wanted):
         raise InputError(
             f"the engine has the tensors {', '.join(names)}, the contract beside it names "
-            f"{', '.join((*contract.inputs, *contract.outputs))}: build it again"
+            f"{', '.join(wanted)}: build it again"
         )
     on_host = [n for n in names if engine.get_tensor_location(n) != trt.TensorLocation.DEVICE]
     if on_host:
         raise BackendError(f"TensorRT wants {', '.join(on_host)} in host memory, which is not done")
     profiles = []
     for index in range(engine.num_optimization_profiles):
-        low, best, high = engine.get_tensor_profile_shape("features", index)
-        profiles.append(Profile((low[0], best[0], high[0]), (low[1], best[1], high[1])))
+        if isinstance(contract, BackboneContract):
+            low, best, high = engine.get_tensor_profile_shape(CLIPS_INPUT, index)
+            profiles.append(Profile((low[0], best[0], high[0]), (1, 1, 1)))
+        else:
+            low, best, high = engine.get_tensor_profile_shape("features", index)
+            profiles.append(Profile((low[0], best[0], high[0]), (low[1], best[1], high[1])))
     return tuple(profiles)

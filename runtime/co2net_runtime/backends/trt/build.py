@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends.trt.api import Messages, load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
@@ -29,7 +30,7 @@ class Built:
 
 def build_engine(
     path: str | os.PathLike[str],
-    contract: Contract,
+    contract: Contract | BackboneContract,
     options: TensorRtOptions,
     *,
     tf32: bool = False,
@@ -79,7 +80,7 @@ def _parse(
 def _add_profiles(
     builder: "trt.Builder",
     config: "trt.IBuilderConfig",
-    contract: Contract,
+    contract: Contract | BackboneContract,
     options: TensorRtOptions,
     messages: Messages,
 ) -> None:

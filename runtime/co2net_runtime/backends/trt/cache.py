@@ -7,12 +7,14 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from co2net_runtime.artefact.contract import Contract, upgraded
-from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.artefact.backbone import BackboneContract
+from co2net_runtime.artefact.contract import BACKBONE, Contract, contract_text
+from co2net_runtime.artefact.onnx_file import read_metadata
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device, Gpu, gpus, is_tegra
 from co2net_runtime.backends.trt.api import load_tensorrt
@@ -49,13 +51,38 @@ class EngineRecord:
     version_compatible: bool
     workspace_mib: int | None
     optimization_level: int | None
-    contract: Contract  # of the ONNX file; strongly typed, the engine has its precision
+    contract: Mapping[str, Any]  # of the ONNX file; strongly typed, the engine has its precision
     build_s: float  # seconds
     co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
         """Return the text of the sidecar."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, indent=2) + "\n"
+
+
+def read_any_contract(path: str | os.PathLike[str]) -> Contract | BackboneContract:
+    """Read the contract of an ONNX file, a localization model's or a backbone's.
+
+    Raises InputError if the file is damaged, ContractError if it has no contract.
+    """
+    return _contract(contract_text(read_metadata(path), str(path), "co2net-export"), str(path))
+
+
+def contract_of(record: EngineRecord, where: str) -> Contract | BackboneContract:
+    """Return the contract in an engine's sidecar.
+
+    Raises ContractError if it is damaged.
+    """
+    return _contract(json.dumps(record.contract), where)
+
+
+def _contract(text: str, where: str) -> Contract | BackboneContract:
+    try:
+        kind = json.loads(text).get("kind")
+    except (ValueError, AttributeError):
+        kind = None  # the error is that of a localization model
+    of_kind = BackboneContract if kind == BACKBONE else Contract
+    return of_kind.from_json(text, where)
 
 
 @dataclass(frozen=True)
@@ -175,7 +202,7 @@ def new_engine(
     Raises InputError if the ONNX file is damaged or replaced meanwhile, BackendError if TensorRT
     refuses it.
     """
-    contract = read_contract(onnx)
+    contract = read_any_contract(onnx)
     if options.tensorrt.hardware_compatible and is_tegra():
         raise BackendError("TensorRT builds no hardware-compatible engines on a Jetson")
     place = _digest(str(sorted(_place(target).items())))
@@ -196,7 +223,7 @@ def new_engine(
         engine_sha256=hashlib.sha256(built.engine).hexdigest(),
         tensorrt=target.tensorrt,
         **_place(target),
-        contract=contract,
+        contract=json.loads(contract.to_json()),
         build_s=round(elapsed, 1),
         **_build_options(options),
     )
@@ -235,9 +262,6 @@ def _read_record(path: Path) -> EngineRecord:
         raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine")
     remedy = "build the engine again with co2net-engine"
     take_schema_version(mapping, str(beside), (SCHEMA_VERSION,), remedy)
-    contract = mapping.get("contract")
-    if isinstance(contract, dict):
-        mapping["contract"] = upgraded(contract)
     return from_mapping(EngineRecord, mapping, str(beside))
 
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError, InputError
 
@@ -47,22 +48,33 @@ class Profile:
             self.batch[0] <= batch <= self.batch[2] and self.length[0] <= length <= self.length[2]
         )
 
-    def shapes(self, contract: Contract) -> dict[str, list[tuple[int, ...]]]:
+    def shapes(self, contract: Contract | BackboneContract) -> dict[str, list[tuple[int, ...]]]:
         """Return the minimum, optimum and maximum shape of each input of the graph."""
-        every: dict[str, list[tuple[int, ...]]] = {
-            "features": [(b, t, contract.feature_dim) for b, t in self._pairs()],
-            "lengths": [(b,) for b, _ in self._pairs()],
-            "context": [(b, contract.feature_dim) for b, _ in self._pairs()],
-        }
-        return {name: every[name] for name in contract.inputs}
+        three = [
+            input_shapes(contract, *pair) for pair in zip(self.batch, self.length, strict=True)
+        ]
+        return {name: [shapes[name] for shapes in three] for name in three[0]}
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        return list(zip(self.batch, self.length, strict=True))
+
+def input_shapes(
+    contract: Contract | BackboneContract, batch: int, length: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each input for `batch` videos of T = `length`, or clips of a backbone."""
+    if isinstance(contract, BackboneContract):
+        return {CLIPS_INPUT: (batch, *contract.clip_shape)}
+    every: dict[str, tuple[int, ...]] = {
+        "features": (batch, length, contract.feature_dim),
+        "lengths": (batch,),
+        "context": (batch, contract.feature_dim),
+    }
+    return {name: every[name] for name in contract.inputs}
 
 
 # short videos may come together; a long one fills the machine by itself. The longest is a chunk of
 # 4096 snippets (longer videos run in chunks) with its neighbors.
 DEFAULT_PROFILES = (Profile((1, 1, 8), (1, 256, 512)), Profile((1, 1, 1), (1, 1500, 4160)))
+# clips of a backbone
+CLIP_PROFILE = Profile((1, 8, 8), (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,12 @@ class TensorRtOptions:
     def to_build(self) -> tuple[Profile, ...]:
         """The profiles that a new engine gets."""
         return self.profiles or DEFAULT_PROFILES
+
+
+def for_clips(options: TensorRtOptions) -> TensorRtOptions:
+    """Return the options for a backbone: profiles over the number of clips, T is 1."""
+    wanted = options.profiles or (CLIP_PROFILE,)
+    return replace(options, profiles=tuple(Profile(one.batch, (1, 1, 1)) for one in wanted))
 
 
 def choose(profiles: Sequence[Profile], batch: int, length: int) -> int:

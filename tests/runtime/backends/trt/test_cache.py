@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.backends.trt.build import build_engine
-from co2net_runtime.backends.trt.cache import Target, cached_engine, sidecar, write_engine
+from co2net_runtime.backends.trt.cache import (
+    Target,
+    cached_engine,
+    read_any_contract,
+    sidecar,
+    write_engine,
+)
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError, InputError
 from co2net_runtime.localizer import Localizer
@@ -142,7 +147,7 @@ def test_a_model_replaced_meanwhile_is_noticed(
     model, other = tmp_path / "model.onnx", tiny_path.with_name("tiny_pool.onnx")
     shutil.copy(tiny_path, model)
     target, name = {
-        "before": ("co2net_runtime.backends.trt.cache.read_contract", read_contract),
+        "before": ("co2net_runtime.backends.trt.cache.read_any_contract", read_any_contract),
         "during": ("co2net_runtime.backends.trt.cache.build_engine", build_engine),
     }[moment]
 
@@ -297,7 +302,6 @@ Box().install()
 import numpy as np
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.artefact.onnx_file import read_contract
 with Localizer.load({str(tiny_path)!r}, EngineOptions(backend="tensorrt")) as opened:
     opened(np.ones((20, 16), np.float32))
 """
