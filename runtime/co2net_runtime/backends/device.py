@@ -1,4 +1,4 @@
-"""Which processor: cpu, cuda:0, gpu; and what the NVIDIA driver says of its GPUs."""
+"""Which processor: cpu, cuda:0, gpu; and the GPUs that the NVIDIA driver reports."""
 
 import ctypes
 import functools
@@ -42,14 +42,12 @@ class Device:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU as its driver describes it.
+    """One NVIDIA GPU as its driver describes it."""
 
-    capability: (major, minor). multiprocessors, memory_bytes: the driver calls every Jetson of a
-    generation by one name, and these tell them apart."""
-
-    index: int
+    index: int  # as in cuda:0
     name: str
-    capability: tuple[int, int]
+    capability: tuple[int, int]  # compute capability: major, minor
+    # the driver calls every Jetson of a generation by one name; these two tell them apart
     memory_bytes: int
     multiprocessors: int = 0
 

@@ -40,7 +40,7 @@ _RUN = (
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Engine. auto: on a CPU the installed one that was measured fastest for such a file, "
+        help="Engine. auto: on a CPU the installed engine that measured fastest for such files, "
         "on a GPU ONNX Runtime; the results name it.",
     ),
     click.option(

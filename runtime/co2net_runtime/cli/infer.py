@@ -21,7 +21,8 @@ Where results go (--out, may be given several times):
 Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
-the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
+the video's best score. --min-score, --top-k and --best hold for all of them. Times are seconds.
+Of --best, no two segments of a class overlap. confidence is the score in 0 to 1, 1/(1+exp(-score)).
 
 \b
 Examples:
@@ -31,6 +32,7 @@ Examples:
   co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
+  co2net-infer model.onnx @files.txt --shard 3/64 --out shards/ --skip-existing
   co2net-infer model.onnx clip.mp4 --rgb rgb.onnx --flow flow.onnx
 """
 
@@ -83,11 +85,18 @@ class _FilesOrStreams(console.Command):
     type=click.Choice(FORMATS),
     help="Format on stdout and in folders; see below.",
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
+    "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
+)
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")
+@click.option("--best", is_flag=True, help="Of each component and class the best segment only.")
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
@@ -129,8 +138,9 @@ def main(**given: Any) -> None:
     """Localize actions in FEATURES with MODEL, an ONNX file of co2net-export.
 
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
-    - reads one .npy from stdin. With --rgb (and --flow) they are videos, and the backbones make
-    features of them. MODEL may be an engine of co2net-engine.
+    - reads one .npy from stdin; @FILE stands for the lines of a text file. With --rgb (and --flow)
+    they are videos, and the backbones make features of them. MODEL may be an engine of
+    co2net-engine.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

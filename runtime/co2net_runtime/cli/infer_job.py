@@ -31,6 +31,7 @@ class Choice:
     min_score: float | None = None  # leave out lower scores; None: keep all
     top_k: int | None = None  # the best of each video; None: all
     classes_only: bool = False  # class probabilities of the whole video, without segments
+    best: bool = False  # of each component and class the best segment only
 
     @property
     def shown_share(self) -> float:
@@ -40,7 +41,7 @@ class Choice:
     def written(self, contract: Contract, activations: Activations, found: Detections) -> Records:
         """Return the records that result files hold of one video."""
         if not self.classes_only:
-            return found.best(self.min_score, self.top_k).to_records()
+            return self._chosen(found).to_records()
         cas, attention = activations.cas, activations.attention
         scores = class_probabilities(cas, attention, contract.decode).tolist()
         ranked = sorted(zip(scores, contract.classes, strict=True), key=lambda one: -one[0])
@@ -49,8 +50,13 @@ class Choice:
 
     def shown(self, found: Detections) -> Detections:
         """Return the segments that pictures show of one video."""
-        chosen = found.best(self.min_score, self.top_k)
+        chosen = self._chosen(found)
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
+
+    def _chosen(self, found: Detections) -> Detections:
+        if self.best:
+            found = found.best_per_component()
+        return found.best(self.min_score, self.top_k)
 
 
 def describe(
@@ -111,6 +117,7 @@ class Job:
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
+            del videos
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
         outcomes = run_files(self._localizer.network, files, size=batch)
@@ -130,7 +137,7 @@ class Job:
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            self.failures.append(str(outcome.error))
+            self._fail(outcome.file.video, str(outcome.error))
             return
         assert outcome.activations is not None
         found = self._localizer.detect(outcome.activations)
@@ -140,10 +147,15 @@ class Job:
             for sink in self._sinks:
                 sink.add(outcome.file.video, records)
         except InputError as error:
-            self.failures.append(str(error))
+            self._fail(outcome.file.video, str(error))
             return
         self.done += 1
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
             self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+
+    def _fail(self, video: str, error: str) -> None:
+        self.failures.append(error)
+        for sink in self._sinks:
+            sink.fail(video, error)

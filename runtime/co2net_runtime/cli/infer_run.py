@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +18,7 @@ from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.errors import InputError
-from co2net_runtime.feature_files import find_feature_files
+from co2net_runtime.feature_files import expand_lists, find_feature_files
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_folder
 from co2net_runtime.localizer import Localizer
@@ -26,6 +27,9 @@ from co2net_runtime.output.formats import json_lines, make_format
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
 from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from co2net_runtime.cli.infer_shard import ShardJob
 
 # suffixes of what training writes
 CHECKPOINTS = (".ckpt", ".pt", ".pth")
@@ -38,11 +42,13 @@ def infer(
     key: str | None,
     outs: tuple[str, ...],
     form: FormatName | None,
+    shard: str | None,
     skip_existing: bool,
     overwrite: bool,
     classes_only: bool,
     min_score: float | None,
     top_k: int | None,
+    best: bool,
     batch: int | None,
     chunk: int | None,
     plot: Path | None,
@@ -62,11 +68,12 @@ def infer(
     """
     if skip_existing and overwrite:
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
+    features = tuple(expand_lists(features))
     _check_arguments(model, features)
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
-    names = name_formats(outs, form)
-    choice = Choice(min_score, top_k, classes_only)
+    names: Sequence[FormatName] = name_formats(outs, form)
+    choice = Choice(min_score, top_k, classes_only, best)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
     videos = None
@@ -87,8 +94,19 @@ def infer(
             )
         _refuse_videos(features)
         found = find_feature_files(features, flow, key=key)
-    files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+    files = found
+    if not all(file.video.isascii() for file in found):
+        files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+    del features, found  # of a million videos their texts alone take 0.2 GB
     replace = overwrite or skip_existing
+    part = None
+    if shard is not None:
+        from co2net_runtime.cli.infer_shard import THREADS, ShardJob
+
+        engine["threads"] = engine["threads"] or THREADS
+        part = ShardJob.open(shard, outs, form, files)
+        part.check_out(replace=replace)
+        outs = names = ()
     for out, name in zip(outs, names, strict=True):
         check_out(out, name, [file.video for file in files], replace=replace)
     if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
@@ -120,13 +138,21 @@ def infer(
         )
         sinks = []
         lines = json_lines(made_by)
+        if part is not None:
+            part.claim(made_by(), localizer, batch)
+            if skip_existing and part.path.exists():
+                part.report_done(quiet=quiet)
+                return
+            files = part.select(files)
+            sinks.append(part.sink(lines, resume=skip_existing))
+            stack.callback(sinks[-1].close)
         for out, name in zip(outs, names, strict=True):
             text = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
             sinks.append(open_sink(out, name, text, lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
         job = Job(localizer, sinks, choice, pictures)
         job.run(files, batch, skip_existing=skip_existing, quiet=quiet)
-    _report(job, len(files), outs, quiet=quiet)
+    _report(job, len(files), outs if part is None else (str(part.path),), part, quiet=quiet)
 
 
 def _check_outs(
@@ -137,6 +163,8 @@ def _check_outs(
     *,
     skip_existing: bool,
 ) -> None:
+    if choice.classes_only and choice.best:
+        raise click.UsageError("--classes-only has no segments of which --best could choose")
     if choice.classes_only and "srt" in names:
         raise click.UsageError("--classes-only has no times to make subtitles of")
     if len(set(outs)) < len(outs):
@@ -167,7 +195,11 @@ def _check_arguments(model: Path, features: Sequence[str]) -> None:
         )
     for text in features:
         if "://" in text:
-            raise InputError(f"{text}: an address, expected feature files")
+            shown = re.sub(r"(?<=://)[^/@]*@", "", text)
+            raise InputError(
+                f"{shown}: an address, expected files: for a live stream give --live, and --rgb "
+                "RGB.onnx --flow FLOW.onnx, the backbones that make features of it"
+            )
         if text == "-" and sys.stdin is None:
             raise InputError("-: stdin is closed")
 
@@ -200,11 +232,14 @@ def _require_one(files: Sequence[FeatureFile]) -> None:
         )
 
 
-def _report(job: Job, count: int, outs: Sequence[str], *, quiet: bool) -> None:
+def _report(
+    job: Job, count: int, outs: Sequence[str], part: "ShardJob | None", *, quiet: bool
+) -> None:
     """Say what was done, and end with the exit code that fits."""
     for failure in job.failures:
         console.report_error("co2net-infer", failure)
-    if not job.done and not job.skipped and not job.interrupted:
+    # a shard may be empty, or hold nothing but files that failed
+    if part is None and not job.done and not job.skipped and not job.interrupted:
         raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = "1 video" if job.done == 1 else f"{job.done} videos"

@@ -164,7 +164,7 @@ def run(
 def _measure(
     model: Path, setup: Setup, videos: list[Features], cache: str | os.PathLike[str] | None
 ) -> tuple[dict[str, Any], list[Activations]]:
-    """Return figures, and what the network says of the videos alone, then of all in batches."""
+    """Return figures, and the network's outputs for each video alone, then for all in batches."""
     start = time.perf_counter()
     options = EngineOptions(
         backend=setup.backend,

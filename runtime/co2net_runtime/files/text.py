@@ -9,6 +9,8 @@ from typing import Any
 
 from co2net_runtime.errors import InputError
 
+_DIGITS = 300  # of an integer in JSON: all that is shorter fits a float
+
 
 def read_text(path: str | os.PathLike[str], content: str) -> str:
     """Return a text file's content; a byte order mark is skipped.
@@ -55,7 +57,7 @@ def parse_json(
 ) -> Any:
     """Return the content of JSON text; arguments and errors as in `read_json`."""
     try:
-        document = json.loads(text, object_pairs_hook=object_pairs_hook)
+        document = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
         if "\\u" in text:
             # half of a surrogate pair, which JSON can spell, could be written nowhere
             json.dumps(document, ensure_ascii=False).encode()
@@ -69,6 +71,12 @@ def parse_json(
     except ValueError as error:
         raise InputError(f"{where}: expected {content} as JSON: {error}") from error
     return document
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def normalized(name: str) -> str:

@@ -269,7 +269,7 @@ class LivePool:
         return Stream(name, contract, options, mean, self._probabilities)
 
     def _identity(self) -> str:
-        """Return what a state depends on: checkpoint, options, and the arrays given to `load`."""
+        """Return the identity of a state: checkpoint, options, and the arrays given to `load`."""
         digest = hashlib.sha256()
         for given in (self._context, self._probabilities):
             digest.update(b"-" if given is None else np.ascontiguousarray(given).tobytes())

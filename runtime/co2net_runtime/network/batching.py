@@ -24,8 +24,11 @@ def group_by_length(
 ) -> list[list[int]]:
     """Return groups of at most `size` indices of videos of similar length, the longest first.
 
-    max_batch: of the engine, for the longest of a group; None for no limit. padded_to: the length
-    that the engine computes for a video, which says which ones are similar.
+    Args:
+        lengths: Snippets of each video.
+        size: The largest group.
+        max_batch: The engine's limit for the longest of a group; None: no limit.
+        padded_to: The length that the engine computes for a video: it says which ones are similar.
     """
     cost = [padded_to(length) for length in lengths]
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])

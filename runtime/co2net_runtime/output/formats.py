@@ -1,18 +1,18 @@
 """Results of videos as JSON, JSON lines, CSV and subtitles: a Format each, written and read back.
 
-A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, or
-without "segment" where only classes were asked for.
+A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, with
+"confidence"; or {"label", "score"} where only classes were asked for.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from co2net_runtime.detections import FORMAT_VERSION, Detections
+from co2net_runtime.detections import FORMAT_VERSION, Detections, confidences
 from co2net_runtime.errors import InputError
 from co2net_runtime.output.choices import FormatName
 from co2net_runtime.output.subtitles import to_srt
@@ -21,12 +21,14 @@ Records = list[dict[str, Any]]
 # the origin of the results; asked for when it is written, since hashing a model takes a while
 MadeBy = Callable[[], Mapping[str, Any]]
 
-COLUMNS = ("video", "start_s", "end_s", "label", "score")
+COLUMNS = ("video", "start_s", "end_s", "label", "score", "confidence")
 
 # these must agree with an earlier run that is continued
 _SAME = ("model_sha256", "options")
 # options that change scores in their last bits only: a run may be continued with others
 _LAST_BITS = ("threads", "cpu_form")
+# the beginning of a line, as json_lines writes it
+_NAME = re.compile(rb'\{"video": ("(?:[^"\\]|\\.)*"), "results": \[')
 # a spreadsheet takes a cell that begins like this for a formula
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -46,6 +48,8 @@ class Format:
     head: str = ""
     separator: str = ""  # between two videos
     tail: Callable[[], str] = _nothing
+    # JSON lines: the names in an earlier run's lines, at constant memory; errors as `read`
+    names: Callable[[Iterable[bytes]], Iterator[str]] | None = None
 
 
 def make_format(
@@ -98,11 +102,25 @@ def json_lines(made_by: MadeBy) -> Format:
             results[str(entry["video"])] = _checked(entry["results"])
         return results
 
-    return Format(video, read)
+    def names(lines: Iterable[bytes]) -> Iterator[str]:
+        known = b""
+        for line in lines:
+            if not line.endswith(b"\n"):  # a crash has cut it
+                return
+            # in JSON no string holds this text, whose quotes would be escaped
+            head, _, made_with = line.rpartition(b', "external_data": ')
+            name = _NAME.match(head)
+            if name is not None and made_with == known:
+                yield json.loads(name[1])
+                continue
+            yield from read(line.decode())
+            known = made_with
+
+    return Format(video, read, names=names)
 
 
 def _csv() -> Format:
-    """One row per segment, or per class; start and end are empty where only classes are.
+    """One row per segment, or per class, whose start, end and confidence are empty.
 
     Names and labels that a spreadsheet would take for a formula get a ' in front.
     """
@@ -120,21 +138,29 @@ def _csv() -> Format:
 
     def video(name: str, records: Records) -> str:
         return "".join(
-            row([cell(name), *one.get("segment", ("", "")), cell(one["label"]), one["score"]])
+            row(
+                [
+                    cell(name),
+                    *one.get("segment", ("", "")),
+                    cell(one["label"]),
+                    one["score"],
+                    one.get("confidence", ""),
+                ]
+            )
             for one in records
         )
 
     def read(text: str) -> dict[str, Records]:
         results: dict[str, Records] = {}
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        if tuple(rows.fieldnames or ()) != COLUMNS:
+        if tuple(rows.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):
             raise ValueError("other columns")
         for one in rows:
             record = {"label": uncell(one["label"]), "score": float(one["score"])}
             if one["start_s"]:
                 record["segment"] = [float(one["start_s"]), float(one["end_s"])]
             results.setdefault(uncell(one["video"]), []).append(record)
-        return results
+        return {video: _checked(records) for video, records in results.items()}
 
     return Format(video, read, head=row(COLUMNS))
 
@@ -153,12 +179,17 @@ def _subtitles(classes: tuple[str, ...], share: float) -> Format:
 
 
 def _checked(records: Any) -> Records:
-    """Return the records of an earlier run. Raises ValueError or TypeError if they are not."""
+    """Return the records of an earlier run, older ones with their confidence added.
+
+    Raises ValueError or TypeError if they are not records.
+    """
     for one in records:
         segment = one.get("segment", [0.0, 0.0])
         if not isinstance(one["label"], str) or len([float(edge) for edge in segment]) != 2:
             raise ValueError("no record of a segment or a class")
-        float(one["score"])
+        score = float(one["score"])
+        if "segment" in one:
+            one["confidence"] = float(confidences(score))
     return list(records)
 
 
@@ -172,8 +203,15 @@ def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
-    """Return one entry of the origin, without the options in _LAST_BITS."""
+    """Return one entry of the origin, without the options in _LAST_BITS and those not given.
+
+    Older results lack the options that were added since.
+    """
     entry = made_by.get(name)
     if not isinstance(entry, dict):
         return entry
-    return {key: value for key, value in entry.items() if key not in _LAST_BITS}
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in _LAST_BITS and value is not None and value is not False
+    }

@@ -1,15 +1,17 @@
 """The pictures of videos: which files are written, and the ground truth they show."""
 
-import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
+from co2net_runtime.files.text import label_name, normalized, read_json
 from co2net_runtime.network.network import Activations
 from co2net_runtime.output.timeline import Bar, Timeline, make_timeline
 from co2net_runtime.output.timeline_page import to_html
@@ -68,6 +70,7 @@ class Pictures:
 
     def _truth_of(self, video: str) -> Sequence[Bar]:
         assert self._truth is not None
+        video = normalized(video)
         for name in (video, _PREFIX + video, video.removeprefix(_PREFIX)):
             if name in self._truth:
                 return self._truth[name]
@@ -83,21 +86,23 @@ def read_ground_truth(path: str | os.PathLike[str]) -> dict[str, list[Bar]]:
 
     Raises InputError if the file is missing or no such JSON.
     """
+    document = read_json(path, "annotations")
     try:
-        database = json.loads(Path(path).read_text(encoding="utf-8"))["database"]
         return {
-            video: [
-                Bar(str(one["label"]), float(one["segment"][0]), float(one["segment"][1]))
-                for one in entry.get("annotations", [])
-            ]
-            for video, entry in database.items()
+            normalized(video): [_bar(one) for one in entry.get("annotations", [])]
+            for video, entry in document["database"].items()
         }
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the annotations: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
             f'{path}: expected annotations, {{"database": {{video: {{"annotations": [...]}}}}}}'
         ) from error
+
+
+def _bar(annotation: Any) -> Bar:
+    start_s, end_s = (float(time) for time in annotation["segment"])
+    if not math.isfinite(end_s - start_s):
+        raise ValueError("a segment that is not finite")
+    return Bar(label_name(annotation["label"]), start_s, end_s)
 
 
 def _writer(name: str) -> Callable[[Timeline, Path], None]:

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import (
@@ -20,6 +20,10 @@ from co2net_runtime.output.choices import FORMATS, FormatName
 from co2net_runtime.output.formats import Format, Records
 
 STDOUT = "-"
+
+Found = TypeVar("Found")
+
+_BLOCK = 1 << 16
 
 # the longest file name on the usual file systems
 _NAME_BYTES = 255
@@ -40,6 +44,9 @@ class Sink:
         """Take one video's results. Raises InputError if this video's cannot be written."""
         raise NotImplementedError
 
+    def fail(self, video: str, error: str) -> None:
+        """Take the reason for which a video has no results."""
+
     def finish(self) -> None:
         """Write what is missing; without this call a whole file keeps its earlier content."""
 
@@ -51,7 +58,7 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
     """Return the format of each --out: its suffix's; on stdout and in folders `chosen`, or JSON.
 
     Raises:
-        InputError: A name does not tell its format, or none of them takes the chosen one.
+        InputError: A name does not tell its format, or the chosen format fits no name.
     """
     names = [_name_format(out, chosen) for out in outs]
     if chosen is not None and chosen not in names:
@@ -140,10 +147,18 @@ def read_earlier(path: Path, form: Format) -> dict[str, Records]:
     Raises:
         InputError: It is damaged, or was made with another model or other options.
     """
+    return _read(path, lambda: form.read(path.read_text(encoding="utf-8")), {})
+
+
+def _read(path: Path, read: Callable[[], Found], without: Found) -> Found:
+    """Return what `read` reads of `path`, and `without` where there is no file.
+
+    Raises InputError as `read_earlier` does.
+    """
     try:
-        return form.read(path.read_text(encoding="utf-8"))
+        return read()
     except FileNotFoundError:
-        return {}
+        return without
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
@@ -185,8 +200,13 @@ class LinesSink(Sink):
         self._holds.enter_context(lock(path))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Read the earlier lines."""
-        return set(videos) & set(read_earlier(self.path, self._form))
+        """Read the names in the earlier lines, not their results: there may be a million."""
+        return _read(self.path, lambda: self._named(set(videos)), set())
+
+    def _named(self, videos: set[str]) -> set[str]:
+        assert self._form.names is not None
+        with self.path.open("rb") as lines:
+            return {name for name in self._form.names(lines) if name in videos}
 
     def add(self, video: str, records: Records) -> None:
         """Append one line."""
@@ -198,6 +218,14 @@ class LinesSink(Sink):
             )
         self._stream.write(self._form.video(video, records))
         self._stream.flush()
+
+    def collected(self) -> Iterator[tuple[str, Records]]:
+        """Yield what the file holds, video by video."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield from self._form.read(line).items()
 
     def finish(self) -> None:
         """Have the lines on the disk."""
@@ -216,15 +244,15 @@ class FileSink(Sink):
     """
 
     def __init__(self, path: Path, form: Format, lines: Format, *, resume: bool) -> None:
-        self._path, self._form, self._line_form = path, form, lines
+        self._path, self._form = path, form
         self._lines = LinesSink(path.with_name(f"{path.name}.part"), lines, resume=resume)
         self._kept: dict[str, Records] = {}
 
     def existing(self, videos: Iterable[str]) -> set[str]:
         """Read the earlier file, and what a killed run collected."""
         self._kept = read_earlier(self._path, self._form)
-        part = read_earlier(self._lines.path, self._line_form)
-        return set(videos) & {*self._kept, *part}
+        videos = set(videos)
+        return videos & self._kept.keys() | self._lines.existing(videos)
 
     def add(self, video: str, records: Records) -> None:
         """Collect one video."""
@@ -246,11 +274,9 @@ class FileSink(Sink):
         self._lines.close()
 
     def _collected(self) -> Iterator[tuple[str, Records]]:
-        with self._lines.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                for video, records in self._line_form.read(line).items():
-                    self._kept.pop(video, None)
-                    yield video, records
+        for video, records in self._lines.collected():
+            self._kept.pop(video, None)
+            yield video, records
         yield from self._kept.items()
 
 
@@ -289,5 +315,13 @@ class FolderSink(Sink):
 def _cut_last_line(path: Path) -> None:
     """Remove what a crash left behind the last line's end."""
     with path.open("rb+") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+        position = file.seek(0, os.SEEK_END)
+        while position:  # block by block from the end: the file may be large
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            position = start
+        file.truncate(0)

@@ -424,6 +424,19 @@ def test_damaged_features_are_reported_and_the_others_judged(data):
     assert "no video could be used" in done.stderr
 
 
+def test_a_file_of_another_shape_is_one_failure_and_of_another_subset_none(data):
+    extra = json.loads((data / "annotations.json").read_text())
+    extra["database"]["elsewhere"] = {**extra["database"]["video_17"], "subset": "other"}
+    (data / "annotations.json").write_text(json.dumps(extra))
+    (data / "features/elsewhere.npy").write_bytes(b"nothing")
+    assert run(MODEL, data).exit_code == 0
+    (data / "features/video_17.npy").write_bytes(b"nothing")
+    done = run(MODEL, data, "--json")
+    assert done.exit_code == 1
+    assert "video_17.npy: damaged" in done.stderr
+    assert json.loads(done.stdout)["results"]["without_predictions"] == ["video_17"]
+
+
 def test_model_for_other_snippets_is_refused(data):
     done = run(MODEL, data, "--stride", 4, "--fps", 30, "--quiet")
     assert done.exit_code == 2

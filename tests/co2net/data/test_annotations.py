@@ -239,6 +239,8 @@ def test_missing_annotations_are_named(tmp_path):
         (["train", "val", "test"], ("train", "test")),
         (["train", "val"], ("train", "val")),
         (["fold1", "fold2"], (None, None)),
+        (["Train", "fold2"], ("Train", None)),
+        (["fold1", "test"], (None, "test")),
     ],
 )
 def test_the_subsets_follow_the_convention_they_show(tmp_path, subsets, expected):

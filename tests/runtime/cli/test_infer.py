@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -77,10 +78,11 @@ def test_every_format_holds_the_same_segments(infer, feature_folder, tmp_path):
             float(row["end_s"]),
             row["label"],
             float(row["score"]),
+            float(row["confidence"]),
         )
         for row in rows
     ] == [
-        (video, *record["segment"], record["label"], record["score"])
+        (video, *record["segment"], record["label"], record["score"], record["confidence"])
         for video, records in expected.items()
         for record in records
     ]
@@ -226,6 +228,7 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(infer, tmp_path):
         (["--out", "x.srt", "--skip-existing"], "--skip-existing needs"),
         (["--out", "x.srt"], "subtitles are one file per video, and there are 2"),
         (["--classes-only", "--format", "srt"], "no times to make subtitles of"),
+        (["--classes-only", "--best"], "no segments of which --best could choose"),
         (["--ground-truth", "x.json"], "give --plot DIR"),
         (["--profile", "3"], "expected MIN:OPT:MAX"),
         (["--profile", "1x9:1x8:1x9"], "1 <= min <= opt <= max"),
@@ -511,3 +514,35 @@ def test_closed_standard_streams(feature_folder, tiny_path, tmp_path, closed):
         assert done.returncode == 2
         assert "closed" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_best_writes_one_segment_per_component_and_class(infer, feature_folder):
+    folder = feature_folder(60)
+    every = json.loads(infer(folder).stdout)["results"]["video_000"]
+    best = json.loads(infer(folder, "--best").stdout)["results"]["video_000"]
+    assert 0 < len(best) < len(every)
+    assert [one for one in every if one in best] == best
+    for one in best:
+        start, end = one["segment"]
+        same = [other["segment"] for other in best if other["label"] == one["label"]]
+        assert sum(s < end and e > start for s, e in same) == 1
+    labels = {one["label"] for one in every}
+    assert {one["label"] for one in best} == labels
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.jsonl", "all.csv"])
+def test_results_from_before_confidence_are_continued(infer, feature_folder, tmp_path, name):
+    folder, out, whole = feature_folder(5, 40), tmp_path / name, tmp_path / f"whole_{name}"
+    infer(folder, "--out", whole)
+    infer(folder / "video_000.npy", "--out", out)
+    text = out.read_text()
+    if name.endswith("csv"):
+        text = "".join(line.rpartition(",")[0] + "\n" for line in text.splitlines())
+    else:
+        text = re.sub(r', "confidence": [^,]*|, "best": false', "", text)
+    assert "best" not in text
+    assert "confidence" not in text
+    out.write_text(text)
+    assert infer(folder, "--out", out, "--skip-existing").exit_code == 0
+    if name != "all.jsonl":  # whose earlier lines stay as they are
+        assert results_of(out) == results_of(whole)

@@ -18,6 +18,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         (b"{", "expected settings as JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5000, "expected settings as JSON"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "a number of 401 digits"),
         (b'{"\\ud800": 1}', r"a character that does not exist, '\\ud800'"),
     ],
 )
