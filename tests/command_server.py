@@ -7,6 +7,7 @@ a page run in a real shell, pipes included.
 """
 
 import contextlib
+import gc
 import importlib
 import importlib.metadata
 import json
@@ -17,7 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-IMPORTS = ("onnxruntime", "torch.onnx", "onnxscript", "co2net.cli.train", "co2net_export.cli")
+# onnxruntime is not among them: its import starts a thread, which a fork does not have
+IMPORTS = ("torch.onnx", "onnxscript", "co2net.cli.train", "co2net_export.cli")
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
@@ -44,7 +46,8 @@ def command_server(folder):
         script.write_text(CLIENT.format(python=sys.executable, address=address, command=command))
         script.chmod(0o755)
     arguments = [sys.executable, __file__, address]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as server:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # else it has a thread, too
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as server:
         assert server.stdout.readline() == b"ready\n"
         try:
             yield
@@ -56,6 +59,8 @@ def serve(address):
     """Answer requests until killed."""
     for name in IMPORTS:
         importlib.import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork would lack threads"
+    gc.freeze()  # else the first collection of a fork copies every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)

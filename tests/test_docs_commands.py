@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import pytest
-from command_server import command_server
+from command_server import command_server, console_scripts
 from docs_files import prepare
 
 from co2net_runtime.cli.entry import Entry
@@ -100,6 +100,23 @@ def test_every_flag_exists(page):
             for part in re.split(r" \| | && ", command):
                 if part.startswith("co2net-"):
                     check_flags(part)
+
+
+def all_commands(command):
+    if isinstance(command, click.Group):
+        names = command.list_commands(click.Context(command))
+        for child in names:
+            yield from all_commands(command.get_command(click.Context(command), child))
+    else:
+        yield command
+
+
+@pytest.mark.parametrize("name", console_scripts())
+def test_help_pages_group_options_that_exist(name):
+    for command in all_commands(entry_point(name)):
+        known = {flag for parameter in command.params for flag in parameter.opts}
+        for heading, flags in command.option_groups.items():  # shared ones name what some lack
+            assert known & set(flags.split()), (command.name, heading)
 
 
 @pytest.fixture(scope="module")

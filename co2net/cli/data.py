@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from co2net.cli.dataset_options import dataset_options
+from co2net.cli.dataset_options import DATASET_GROUPS, dataset_options
 from co2net.cli.inspection_text import to_text
 from co2net.data.annotations import ANNOTATIONS_FILE, read_annotations, write_annotations
 from co2net.data.dataset import DatasetOptions, open_dataset
@@ -58,7 +58,7 @@ def main() -> None:
     """
 
 
-@main.command("inspect")
+@main.command("inspect", option_groups=DATASET_GROUPS)
 @click.argument("data", type=_PATH)
 @dataset_options
 @click.option("--deep", is_flag=True, help="Read every value, not just those of 16 videos.")
@@ -85,7 +85,7 @@ def inspect_command(
     return EXIT_SOME_FAILED if report.problems else 0
 
 
-@main.command()
+@main.command(option_groups=DATASET_GROUPS)
 @click.argument("data", type=_PATH)
 @click.argument("out", type=_PATH)
 @dataset_options

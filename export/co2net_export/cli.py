@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from co2net.cli.dataset_options import dataset_options
+from co2net.cli.dataset_options import DATASET_GROUPS, dataset_options
 from co2net.data.dataset import DatasetOptions
 from co2net_runtime.artefact.contract import Optimize, Precision
 from co2net_runtime.cli.console import Command, note, quiet_option, version_option
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("co2net-export", cls=Command)
+OPTION_GROUPS = {
+    "int8": "--calibration --calibration-videos --calibration-method --float-layer "
+    "--strict --sensitivity",
+    "Gate": "--gate --no-gate --held-out-videos",
+    "Published checkpoint": "--published --pool-kernel",
+    **DATASET_GROUPS,
+}
+
+
+@click.command("co2net-export", cls=Command, option_groups=OPTION_GROUPS)
 @click.argument("checkpoint", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option(

@@ -149,3 +149,8 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
         memory.value,
         processors.value,
     )
+
+
+def is_arm() -> bool:
+    """Return whether this machine's processor is a 64-bit Arm."""
+    return platform.machine().lower() in ("aarch64", "arm64")

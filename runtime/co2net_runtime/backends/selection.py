@@ -8,7 +8,7 @@ from typing import Any, overload
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import AnyContract, Backend, GraphContract
-from co2net_runtime.backends.device import Device, gpus
+from co2net_runtime.backends.device import Device, gpus, is_arm
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
@@ -76,11 +76,16 @@ def open_backend(
             raise ContractError(f"{path}: the engine of a backbone: give its ONNX file")
         return opened
     contract = read(path)
-    name = options.backend if options.backend != "auto" else _fastest(contract, options.device)
+    name = options.backend if options.backend != "auto" else _fastest(contract, options)
     device = choose_device(name, options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
     require_runnable(contract, path, name)
+    if options.bf16 and contract.optimize == "cpu":
+        raise BackendError(
+            f"{path}: Winograd's sums lose too much in bfloat16 (attention changes ten times "
+            "more): use the file exported without --optimize cpu"
+        )
     if name == "onnxruntime-tensorrt" and not isinstance(contract, Contract):
         raise BackendError(
             f"{path}: {name} runs localization models only: use --backend tensorrt for this file"
@@ -99,7 +104,7 @@ def open_backend(
     return OnnxRuntimeBackend(path, contract, options, provider)
 
 
-def _fastest(contract: GraphContract, device: str) -> BackendName:
+def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     """Return the installed engine that "auto" stands for.
 
     On a GPU: ONNX Runtime, which needs no building, before TensorRT. On a CPU: what
@@ -115,10 +120,11 @@ def _fastest(contract: GraphContract, device: str) -> BackendName:
         "tensorrt": load_tensorrt,
     }
     order: list[BackendName] = ["onnxruntime", "tensorrt", "openvino"]
+    device = options.device
     wants_gpu = device.startswith("cuda") or (device == "auto" and bool(gpus()))
     if device.startswith("gpu"):
         order = ["openvino"]
-    elif not wants_gpu and _openvino_is_faster(contract):
+    elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
         order = ["openvino", "onnxruntime", "tensorrt"]
     missing: list[MissingDependencyError] = []
     for name in order:
@@ -131,10 +137,17 @@ def _fastest(contract: GraphContract, device: str) -> BackendName:
     raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
 
 
-def _openvino_is_faster(contract: GraphContract) -> bool:
-    # ONNX Runtime's matrix products win with the graph that was rewritten for them, and OpenVINO
-    # does not run int8-trt
-    return contract.optimize != "cpu" and contract.precision != "int8-trt"
+def _openvino_is_faster(contract: GraphContract, *, bf16: bool) -> bool:
+    if contract.precision == "int8-trt":
+        return False  # OpenVINO does not run it
+    if bf16 and not is_arm():
+        return True  # ONNX Runtime does not compute in bfloat16 here
+    if not isinstance(contract, Contract):
+        return True  # a backbone
+    # ONNX Runtime wins with int8, with a snippet of a stream, and with the graph that was rewritten
+    # for its matrix products
+    rewritten = contract.optimize == "cpu" or contract.precision == "int8-cpu"
+    return not rewritten and contract.graph != "live"
 
 
 def choose_device(name: BackendName, text: str) -> Device:

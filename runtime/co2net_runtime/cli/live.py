@@ -3,6 +3,7 @@
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,21 +11,25 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options, run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
-from co2net_runtime.live.pool import LiveOptions, LivePool
+from co2net_runtime.live.pool import LiveOptions, LivePool, live_path
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
 from co2net_runtime.live.sources import open_source
 from co2net_runtime.live.state_file import StateFile
 from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
+from co2net_runtime.version import VERSION
 from co2net_runtime.video.decode import without_password
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.localizer import check_fit
+from co2net_runtime.watching.http import serve_http
+from co2net_runtime.watching.metrics import Metrics
 
 EPILOG = """
 \b
@@ -59,7 +64,19 @@ Examples:
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-@click.command("co2net-infer --live", cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    "Videos and cameras": "--rgb --flow --flow-algorithm --accept-mismatch",
+    "Decisions": "--context --half-life --prior --class-window --longest --warmup",
+    "Events": "--provisional --min-score --best",
+    "Streams": "--streams --tick --queue --overflow --stall --end-after --on-bad",
+    "Restarts": "--state --state-every",
+    **ENGINE_GROUPS,
+}
+
+
+@click.command(
+    "co2net-infer --live", cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1)
 @click.option(
@@ -136,6 +153,17 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     help="Seconds between two saves.",
 )  # fmt: skip
 @click.option(
+    "--health", "health_s", type=_SECONDS, metavar="SECONDS",
+    help="Also write the health of the streams as events: stalled, disconnected and bad_input as "
+    "they happen, and a heartbeat every SECONDS.",
+)  # fmt: skip
+@click.option(
+    "--http", metavar="HOST:PORT",
+    help="Serve /metrics for Prometheus, and /healthz: 503 while a stream is stalled.",
+)  # fmt: skip
+@console.metrics_option
+@console.log_format_option
+@click.option(
     "--rgb",
     type=click.Path(path_type=Path),
     help="Video: the RGB backbone that makes features of it (co2net-backbone).",
@@ -170,6 +198,9 @@ def live(
     flow: Path | None,
     flow_algorithm: FlowAlgorithm | None,
     accept_mismatch: bool,
+    health_s: float | None,
+    http: str | None,
+    metrics: Path | None,
     quiet: bool,
     **engine: Any,
 ) -> None:
@@ -192,16 +223,31 @@ def live(
     )
     if sys.stdout is None:
         raise InputError("stdout is closed, where the events go")
+    if metrics is not None:
+        output_file(metrics, overwrite=True)
     with ExitStack() as stack:
         state_file = None
         if state is not None:
             state_file = StateFile(state, state_every_s, _note)
             stack.enter_context(lock(state))
-        pool = stack.enter_context(LivePool.load(model, options, threads=engine["threads"]))
+        chosen = engine_options(engine)
+        # beside cameras the options are the backbones', and the network of a stream is small
+        head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
+        pool = stack.enter_context(LivePool.load(model, options, engine=head))
+        model_sha256 = sha256(live_path(model))
+        figures = Metrics(metrics)
+        figures.model(
+            {
+                "model_sha256": model_sha256,
+                "precision": pool.contract.precision,
+                "engine": {"engine": pool.engine.engine},
+                "co2net": VERSION,
+            }
+        )
         cameras = None
         if rgb is not None:
             extractor = Extractor.open(
-                rgb, flow, engine_options(engine),
+                rgb, flow, chosen,
                 flow_algorithm=flow_algorithm, accept_mismatch=accept_mismatch,
             )  # fmt: skip
             cameras = stack.enter_context(CameraNetwork(extractor))
@@ -221,19 +267,25 @@ def live(
             for name, source in named.items()
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
-        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
+        behind = f"outputs {pool.lookahead_s():.2f} s behind"
+        console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
         job = LiveJob(
             pool,
             queues,
-            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best),
+            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best, health_s),
             state=state_file,
             write=_write,
             note=_note,
             arrived=arrived,
+            metrics=figures,
+            model_sha256=model_sha256,
         )
+        if http is not None:
+            where = stack.enter_context(serve_http(http, figures.text, job.health.trouble))
+            console.note(f"http://{where[0]}:{where[1]}/metrics, /healthz", quiet=quiet)
         with console.finish_on_interrupt("snippets") as interrupted:
             job.run(interrupted)
     if interrupted.is_set():

@@ -18,6 +18,7 @@ from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import is_finite
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import Features, check_features
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.network.batching import group_by_length, group_to_pack, pad
 from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
@@ -81,6 +82,7 @@ class Network:
         """Open a model; arguments and errors are those of `Localizer.load`."""
         if chunk is not None and chunk < 1:
             raise InputError(f"chunk {chunk}: expected at least 1 snippet")
+        path = local_model(path)
         backend = open_backend(path, options)
         kind = backend.contract.graph
         if kind != "whole":

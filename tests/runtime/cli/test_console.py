@@ -91,3 +91,18 @@ def test_a_group_names_its_command():
     )
     assert CliRunner().invoke(suite, ["tool", "input"]).stderr.startswith("suite: error: a.npy")
     assert CliRunner().invoke(suite, []).exit_code == 2
+
+
+def test_options_stand_under_their_headings():
+    @click.command(cls=Command, option_groups={"Engine": "--device --threads", "Empty": "--none"})
+    @click.option("--threads", help="How many.")
+    @click.option("--out", help="Where to.")
+    @click.option("--device", help="On what.")
+    def tool():
+        pass
+
+    shown = CliRunner().invoke(tool, ["--help"]).output
+    options, engine = shown.split("Options:")[1].split("Engine:")
+    assert "--out" in options
+    assert "--help" in options
+    assert " ".join(engine.split()) == "--threads TEXT How many. --device TEXT On what."

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import platform
 import re
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from co2net_runtime.artefact.contract import MIN_ROWS_NAME
 from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed, tf32
 from co2net_runtime.backends.buckets import bucket, pad_time
-from co2net_runtime.backends.device import gpus
+from co2net_runtime.backends.device import gpus, is_arm
 from co2net_runtime.backends.ort import providers
 from co2net_runtime.backends.ort.cpu import NEVER, CpuSession
 from co2net_runtime.backends.ort.module import load_onnxruntime
@@ -179,7 +178,7 @@ def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
     settings.enable_cpu_mem_arena = settings.enable_mem_pattern = options.memory_arena
     settings.log_severity_level = QUIET  # errors come as exceptions
     if options.bf16:
-        if platform.machine().lower() not in ("aarch64", "arm64"):
+        if not is_arm():
             raise BackendError(
                 "ONNX Runtime computes in bfloat16 on Arm processors only: --backend openvino does "
                 "on this one, if it has AVX512-BF16 or AMX"
