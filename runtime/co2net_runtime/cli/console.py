@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -47,7 +48,7 @@ class _OneLineErrors(click.Command):
         name = prog_name or self.name or "co2net"
         _open_standard_streams()
         try:
-            with _on_signals((signal.SIGTERM,), _interrupt):  # as Ctrl-C: children stop, files go
+            with _as_interrupt():
                 code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -68,11 +69,21 @@ class _OneLineErrors(click.Command):
             # stdout was closed early (e.g. by head): not an error
             _discard_stdout()
             sys.exit(EXIT_SOME_FAILED)
+        except MemoryError as error:
+            _fail(name, f"out of memory: {error}" if str(error) else "out of memory")
         except OSError as error:
             _discard_stdout()  # a full disk may be behind it: do not try again at the exit
             where = f"{error.filename}: " if error.filename else ""
             _fail(name, f"{where}{error.strerror or error}")
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a number that is none, "nan", is within no range."""
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if isinstance(value, float) and math.isnan(value):
+                raise click.BadParameter("nan is no number", ctx, parameter)
+        return super().invoke(ctx)
 
 
 OptionGroups = Mapping[str, str]  # heading on the help page -> the flags under it
@@ -242,8 +253,28 @@ def _on_signals(
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+
+    In the middle of an import either comes out as any error, such as a module that is not there:
+    that is an interrupt, too.
+    """
+    came = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    # else our parent has chosen what Ctrl-C does, as nohup does
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _on_signals((signal.SIGTERM, *((signal.SIGINT,) if ours else ())), handle):
+        try:
+            yield
+        except Exception as error:
+            if came.is_set():
+                raise KeyboardInterrupt from error
+            raise
 
 
 def _open_standard_streams() -> None:

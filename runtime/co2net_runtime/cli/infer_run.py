@@ -17,6 +17,7 @@ from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
+from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import expand_lists, find_feature_files
 from co2net_runtime.features import FeatureFile
@@ -32,9 +33,6 @@ from co2net_runtime.watching.metrics import Metrics
 
 if TYPE_CHECKING:
     from co2net_runtime.cli.infer_shard import ShardJob
-
-# suffixes of what training writes
-CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def infer(
@@ -202,14 +200,7 @@ def _check_arguments(model: Path, features: Sequence[str]) -> None:
 
     Raises InputError.
     """
-    if model.suffix in (".npy", ".npz") or (
-        model.is_dir() and any(Path(text).suffix == ".onnx" for text in features)
-    ):
-        raise InputError(f"{model}: not a model: the model comes first, then FEATURES")
-    if model.is_file() and (model.suffix in CHECKPOINTS or _is_checkpoint(model)):
-        raise InputError(
-            f"{model}: a checkpoint: export it first: co2net-export {model} model.onnx"
-        )
+    check_model_argument(model, features)
     for text in features:
         if "://" in text:
             shown = re.sub(r"(?<=://)[^/@]*@", "", text)
@@ -219,12 +210,6 @@ def _check_arguments(model: Path, features: Sequence[str]) -> None:
             )
         if text == "-" and sys.stdin is None:
             raise InputError("-: stdin is closed")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Return whether a file is a zip archive or a pickle, as torch.save writes."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
 
 
 def _printable(video: str) -> str:

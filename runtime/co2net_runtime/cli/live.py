@@ -12,10 +12,12 @@ import click
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
+from co2net_runtime.files.text import read_text
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
@@ -225,6 +227,7 @@ def live(
         raise InputError("stdout is closed, where the events go")
     if metrics is not None:
         output_file(metrics, overwrite=True)
+    check_model_argument(model, sources)
     with ExitStack() as stack:
         state_file = None
         if state is not None:
@@ -307,10 +310,7 @@ def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
     """Return the sources by name; raises InputError for names given twice, or none."""
     texts = [*sources]
     if streams is not None:
-        try:
-            lines = streams.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{streams}: cannot be read: {error}") from error
+        lines = read_text(streams, "list of streams").splitlines()
         texts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     named: dict[str, str] = {}
     for text in texts:
@@ -319,6 +319,8 @@ def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
             source, name = text, "stdin" if text == "-" else Path(without_password(text)).stem
         if not name or name in named:
             raise InputError(f"{text}: its stream needs a name of its own: give NAME=SOURCE")
+        if not source:
+            raise InputError(f"{text}: names no source: give NAME=SOURCE")
         named[name] = source
     if not named:
         raise click.UsageError("no stream: give a source, as - for stdin, or --streams FILE")

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -217,8 +217,11 @@ class LinesSink(Sink):
             self._stream = self._holds.enter_context(
                 self.path.open("a" if self._resume else "w", encoding="utf-8")
             )
-        self._stream.write(self._form.video(video, records))
-        self._stream.flush()
+        try:
+            self._stream.write(self._form.video(video, records))
+            self._stream.flush()
+        except OSError as error:  # which names no file: the disk is full
+            raise InputError(f"{self.path}: cannot write: {error.strerror}") from error
 
     def collected(self) -> Iterator[tuple[str, Records]]:
         """Yield what the file holds, video by video."""
@@ -235,7 +238,9 @@ class LinesSink(Sink):
 
     def close(self) -> None:
         """Close the file."""
-        self._holds.close()
+        # `add` flushes each line: what is left is what it has reported that it could not write
+        with suppress(OSError):
+            self._holds.close()
 
 
 class FileSink(Sink):

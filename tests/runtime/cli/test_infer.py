@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from co2net_runtime.detections import read_results
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.lock import lock
 from co2net_runtime.output.sinks import name_formats
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -489,6 +492,7 @@ def test_mixed_up_arguments_are_named(infer, feature_folder, tiny_path, tmp_path
     for arguments, text in [
         ((folder / "video_000.npy", tiny_path), "the model comes first"),
         ((folder, tiny_path), "the model comes first"),
+        ((folder, folder / "video_000.npy"), "a folder, expected a model file"),
         ((checkpoint, folder), "export it first: co2net-export"),
         ((other, folder), "export it first: co2net-export"),
         ((tiny_path, "rtsp://camera/1"), "rtsp://camera/1: an address"),
@@ -574,3 +578,13 @@ def test_files_for_annotation_tools(infer, feature_folder, tmp_path):
     assert sorted(path.name for path in elan.iterdir()) == ["video_000.eaf", "video_001.eaf"]
     again = infer(folder, "--out", elan, "--format", "eaf", "--skip-existing")
     assert "2 already there" in again.stderr
+
+
+def test_results_have_the_keys_of_their_schema(infer, feature_folder):
+    schema = json.loads((ROOT / "docs/predictions.schema.json").read_text())
+    folder = feature_folder(40)
+    for name, options in (("segment", ()), ("class", ("--classes-only",))):
+        document = json.loads(infer(folder, *options).stdout)
+        assert set(document) == set(schema["properties"])
+        for record in document["results"]["video_000"]:
+            assert set(record) == set(schema["$defs"][name]["properties"])
