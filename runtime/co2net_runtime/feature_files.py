@@ -1,7 +1,7 @@
 """The feature files that arguments and folders name, and which of them make a video."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,26 @@ def find_feature_files(
                 )
             found[video] = FeatureFile(video, path, file.flow_path, key)
     return list(found.values())
+
+
+def expand_lists(arguments: Iterable[str]) -> Iterator[str]:
+    """Yield the arguments, each "@FILE" replaced by that file's lines; empty ones are skipped.
+
+    Raises InputError if a list cannot be read or is empty.
+    """
+    for argument in arguments:
+        if not argument.startswith("@"):
+            yield argument
+            continue
+        path = argument[1:]
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        names = [line for line in text.splitlines() if line.strip()]
+        if not names:
+            raise InputError(f"{path}: an empty list of inputs")
+        yield from names
 
 
 def files_below(folder: Path) -> list[Path]:

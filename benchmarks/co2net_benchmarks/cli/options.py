@@ -15,6 +15,12 @@ explain_option = click.option(
 )
 
 
+# headings on the help page of a command that has these options
+ENGINE_GROUPS = {
+    "Engine": "--threads --device --backend",
+}
+
+
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --threads, --device, --backend and --bf16; they arrive as `engine`."""
 

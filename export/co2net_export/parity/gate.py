@@ -35,7 +35,7 @@ GATES: Mapping[str, Gate] = MappingProxyType(
     }
 )
 
-# Winograd's form rounds more: its windows hold differences of neighbours, times up to 8
+# Winograd's form rounds more: its windows hold differences of neighbors, times up to 8
 OPTIMIZED_FP32 = Gate(max_abs=1e-4)
 
 

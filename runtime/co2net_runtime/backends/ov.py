@@ -62,7 +62,7 @@ class OpenVinoBackend(Generic[AnyContract]):
             "INFERENCE_PRECISION_HINT": "bf16" if options.bf16 else "f32",
             "EXECUTION_MODE_HINT": "PERFORMANCE" if options.bf16 else "ACCURACY",
             "PERFORMANCE_HINT": "LATENCY",
-            **_cache_config(path, options.tensorrt.cache),
+            **_cache_config(path, options.cache),
         }
         if device.kind == "cpu" and options.threads is not None:
             config["INFERENCE_NUM_THREADS"] = options.threads

@@ -12,7 +12,7 @@ import click
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import gpus
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options, run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
 from co2net_runtime.diagnostics.checks import check_model, examine
 from co2net_runtime.diagnostics.probe import Check, Machine
 from co2net_runtime.diagnostics.recommend import BUDGET_S, recommend
@@ -34,7 +34,7 @@ Examples:
 """
 
 
-@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG)
+@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
     "--selftest",
@@ -80,7 +80,7 @@ def main(
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
     options = engine_options(engine)
-    checks = examine(Machine(), options.tensorrt.cache)
+    checks = examine(Machine(), options.cache)
     if not selftest:
         for model in models:
             checks.append(check_model(model, options))
@@ -89,7 +89,7 @@ def main(
                 checks.append(recommend(model, options, features))
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options.tensorrt.cache)
+        rows = run(models, cache=options.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {

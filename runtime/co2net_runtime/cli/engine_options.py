@@ -40,7 +40,7 @@ _CUDA_GRAPHS = (
     click.option(
         "--cuda-graphs",
         is_flag=True,
-        help="TensorRT: pad to powers of two and replay recorded launches; pays for short videos.",
+        help="TensorRT: pad to one of few lengths and replay recorded launches; for short videos.",
     ),
 )
 _RUN = (
@@ -49,7 +49,7 @@ _RUN = (
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Engine. auto: on a CPU the installed one that was measured fastest for such a file, "
+        help="Engine. auto: on a CPU the installed engine that measured fastest for such files, "
         "on a GPU ONNX Runtime; the results name it.",
     ),
     click.option(
@@ -80,6 +80,13 @@ _RUN = (
 )
 
 
+# headings on the help page of a command that has these options
+ENGINE_GROUPS = {
+    "Engine": "--backend --device --threads --batch --chunk --bf16 --no-memory-arena",
+    "GPU": "--profile --cuda-graphs --tf32 --cache",
+}
+
+
 def build_options(function: Function) -> Function:
     """Add the options that an engine is built with."""
     return _add((*_BUILD, *_CACHE), function)
@@ -90,29 +97,21 @@ def run_options(function: Function) -> Function:
     return _add((*_RUN, *_CUDA_GRAPHS, *_BUILD, *_CACHE), function)
 
 
-def cpu_options(function: Function) -> Function:
-    """Add those options of `run_options` that matter on a CPU."""
-    return _add((*_RUN, *_CACHE), function)
-
-
 def engine_options(given: Mapping[str, Any]) -> EngineOptions:
-    """Return the EngineOptions that the values of `run_options` or `cpu_options` stand for.
+    """Return the EngineOptions that the values of `run_options` stand for.
 
     Raises InputError for a profile or a combination that cannot be.
     """
-    tensorrt = tensorrt_options(
-        given.get("profiles", ()),
-        cache=given["cache"],
-        cuda_graphs=given.get("cuda_graphs", False),
-    )
+    tensorrt = tensorrt_options(given["profiles"], cuda_graphs=given["cuda_graphs"])
     return EngineOptions(
         backend=given["backend"],
         device=given["device"],
         threads=given["threads"],
         memory_arena=given["memory_arena"],
-        tf32=given.get("tf32", False),
+        tf32=given["tf32"],
         bf16=given["bf16"],
         tensorrt=tensorrt,
+        cache=given["cache"],
     )
 
 

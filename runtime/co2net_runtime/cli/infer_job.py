@@ -19,6 +19,7 @@ from co2net_runtime.output.formats import Records
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
 from co2net_runtime.version import VERSION
+from co2net_runtime.watching.metrics import Metrics
 
 # people are shown segments that score at least this share of the video's best
 OPERATING_POINT = 0.1
@@ -31,6 +32,7 @@ class Choice:
     min_score: float | None = None  # leave out lower scores; None: keep all
     top_k: int | None = None  # the best of each video; None: all
     classes_only: bool = False  # class probabilities of the whole video, without segments
+    best: bool = False  # of each component and class the best segment only
 
     @property
     def shown_share(self) -> float:
@@ -40,7 +42,7 @@ class Choice:
     def written(self, contract: Contract, activations: Activations, found: Detections) -> Records:
         """Return the records that result files hold of one video."""
         if not self.classes_only:
-            return found.best(self.min_score, self.top_k).to_records()
+            return self._chosen(found).to_records()
         cas, attention = activations.cas, activations.attention
         scores = class_probabilities(cas, attention, contract.decode).tolist()
         ranked = sorted(zip(scores, contract.classes, strict=True), key=lambda one: -one[0])
@@ -49,8 +51,13 @@ class Choice:
 
     def shown(self, found: Detections) -> Detections:
         """Return the segments that pictures show of one video."""
-        chosen = found.best(self.min_score, self.top_k)
+        chosen = self._chosen(found)
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
+
+    def _chosen(self, found: Detections) -> Detections:
+        if self.best:
+            found = found.best_per_component()
+        return found.best(self.min_score, self.top_k)
 
 
 def describe(
@@ -89,6 +96,7 @@ class Job:
         sinks: Sequence[Sink],
         choice: Choice,
         pictures: Pictures | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare; no file is read yet."""
         self.choice = choice
@@ -98,6 +106,8 @@ class Job:
         self._localizer = localizer
         self._sinks = sinks
         self._pictures = pictures
+        self._metrics = metrics
+        self._video_s = 0.0
 
     def run(
         self,
@@ -111,6 +121,7 @@ class Job:
         if skip_existing:
             videos = [file.video for file in files]
             there = set.intersection(*(sink.existing(videos) for sink in self._sinks))
+            del videos
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
         outcomes = run_files(self._localizer.network, files, size=batch)
@@ -120,6 +131,7 @@ class Job:
         ):
             for outcome in shown:
                 self._take(outcome)
+                self._watch()
                 if interruption.is_set():
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
@@ -127,10 +139,13 @@ class Job:
             if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
+                if self._pictures is not None:
+                    self._pictures.finish()
+        self._watch(at_end=True)
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            self.failures.append(str(outcome.error))
+            self._fail(outcome.file.video, str(outcome.error))
             return
         assert outcome.activations is not None
         found = self._localizer.detect(outcome.activations)
@@ -140,10 +155,27 @@ class Job:
             for sink in self._sinks:
                 sink.add(outcome.file.video, records)
         except InputError as error:
-            self.failures.append(str(error))
+            self._fail(outcome.file.video, str(error))
             return
         self.done += 1
+        self._video_s += len(outcome.activations.attention) * contract.timing.snippet_s
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
-            self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+            file = outcome.file
+            self._pictures.draw(file.video, outcome.activations, shown, contract, file.film)
+
+    def _fail(self, video: str, error: str) -> None:
+        self.failures.append(error)
+        for sink in self._sinks:
+            sink.fail(video, error)
+
+    def _watch(self, *, at_end: bool = False) -> None:
+        if self._metrics is None:
+            return
+        results = {"done": self.done, "failed": len(self.failures), "skipped": self.skipped}
+        for result, count in results.items():
+            self._metrics.set("co2net_videos_total", count, result=result)
+        self._metrics.set("co2net_video_seconds_total", self._video_s)
+        self._metrics.set("co2net_records_total", self.records)
+        self._metrics.update(force=at_end)

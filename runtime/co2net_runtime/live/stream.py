@@ -5,7 +5,7 @@ outer margin is known, and never retracted.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.decoding.proposals import Floats, SnippetSegments
+from co2net_runtime.detections import confidences
 from co2net_runtime.features import Features
 from co2net_runtime.live.components import Component, Components
 from co2net_runtime.live.steps import StreamState
@@ -65,6 +66,11 @@ class Event:
     at_s: float  # how much of the stream this needed; does not depend on the blocks pushed
     warmup: bool = False  # the mean was young
     cut: bool = False  # the component was too long
+    id: str = ""  # of the component: the same from its first "ongoing" to its last segment
+    confidence: float = field(init=False)  # the score between 0 and 1, as `confidences` says
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "confidence", float(confidences(self.score)))
 
 
 class Stream:
@@ -171,6 +177,9 @@ class Stream:
     def _seconds(self, snippet: int) -> float:
         return float(self._contract.timing.to_seconds(snippet + self.offset))
 
+    def _id(self, start: int) -> str:
+        return f"{self.name}/{start + self.offset}"
+
     @property
     def _needed_s(self) -> float:
         """How much of the stream the outputs taken so far depend on."""
@@ -200,6 +209,7 @@ class Stream:
                     self._needed_s,
                     component.start + self.offset < self._warmup,
                     component.cut,
+                    self._id(component.start),
                 )
             )
         return events
@@ -220,6 +230,7 @@ class Stream:
                 0,
                 self._needed_s,
                 start + self.offset < self._warmup,
+                id=self._id(start),
             )
             for label, score in self._components.ongoing()
         ]

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import (
@@ -16,10 +16,14 @@ from co2net_runtime.files.atomic import (
     write_text,
 )
 from co2net_runtime.files.lock import lock
-from co2net_runtime.output.choices import FORMATS, FormatName
+from co2net_runtime.output.choices import CONTINUED, FORMATS, FormatName, ending
 from co2net_runtime.output.formats import Format, Records
 
 STDOUT = "-"
+
+Found = TypeVar("Found")
+
+_BLOCK = 1 << 16
 
 # the longest file name on the usual file systems
 _NAME_BYTES = 255
@@ -40,6 +44,9 @@ class Sink:
         """Take one video's results. Raises InputError if this video's cannot be written."""
         raise NotImplementedError
 
+    def fail(self, video: str, error: str) -> None:
+        """Take the reason for which a video has no results."""
+
     def finish(self) -> None:
         """Write what is missing; without this call a whole file keeps its earlier content."""
 
@@ -51,7 +58,7 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
     """Return the format of each --out: its suffix's; on stdout and in folders `chosen`, or JSON.
 
     Raises:
-        InputError: A name does not tell its format, or none of them takes the chosen one.
+        InputError: A name does not tell its format, or the chosen format fits no name.
     """
     names = [_name_format(out, chosen) for out in outs]
     if chosen is not None and chosen not in names:
@@ -60,16 +67,16 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
 
 
 def _name_format(out: str, chosen: FormatName | None) -> FormatName:
-    suffix = Path(out).suffix.lower()
-    of_suffix = [name for name in FORMATS if suffix == f".{name}"]
-    if out == STDOUT or is_folder(out) or not of_suffix:
+    suffix = Path(out).suffix
+    fitting = [name for name in FORMATS if out.lower().endswith(ending(name))]
+    if out == STDOUT or is_folder(out) or not fitting:
         if chosen is None and suffix and not is_folder(out):
             raise InputError(
                 f"{out}: expected a folder, or a file named "
-                f"{', '.join(f'*.{name}' for name in FORMATS)}, or --format"
+                f"{', '.join(f'*{ending(name)}' for name in FORMATS)}, or --format"
             )
         return chosen or "json"
-    return of_suffix[0]
+    return max(fitting, key=lambda name: len(ending(name)))
 
 
 def is_folder(out: str) -> bool:
@@ -97,10 +104,11 @@ def check_out(out: str, name: FormatName, videos: Iterable[str], *, replace: boo
     elif is_folder(out):
         folder = output_folder(out)
         sweep_temporaries(folder)
-        there = [] if replace else [v for v in videos if os.path.exists(folder / f"{v}.{name}")]  # noqa: PTH110  # False, too, for too long a name
+        end = ending(name)
+        there = [] if replace else [v for v in videos if os.path.exists(folder / f"{v}{end}")]  # noqa: PTH110  # False, too, for too long a name
         if there:
             raise InputError(
-                f"{folder / there[0]}.{name}: exists already: choose another --out, or pass "
+                f"{folder / there[0]}{end}: exists already: choose another --out, or pass "
                 "--overwrite or --skip-existing"
             )
     else:
@@ -140,10 +148,18 @@ def read_earlier(path: Path, form: Format) -> dict[str, Records]:
     Raises:
         InputError: It is damaged, or was made with another model or other options.
     """
+    return _read(path, lambda: form.read(path.read_text(encoding="utf-8")), {})
+
+
+def _read(path: Path, read: Callable[[], Found], without: Found) -> Found:
+    """Return what `read` reads of `path`, and `without` where there is no file.
+
+    Raises InputError as `read_earlier` does.
+    """
     try:
-        return form.read(path.read_text(encoding="utf-8"))
+        return read()
     except FileNotFoundError:
-        return {}
+        return without
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
@@ -185,8 +201,13 @@ class LinesSink(Sink):
         self._holds.enter_context(lock(path))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Read the earlier lines."""
-        return set(videos) & set(read_earlier(self.path, self._form))
+        """Read the names in the earlier lines, not their results: there may be a million."""
+        return _read(self.path, lambda: self._named(set(videos)), set())
+
+    def _named(self, videos: set[str]) -> set[str]:
+        assert self._form.names is not None
+        with self.path.open("rb") as lines:
+            return {name for name in self._form.names(lines) if name in videos}
 
     def add(self, video: str, records: Records) -> None:
         """Append one line."""
@@ -196,8 +217,19 @@ class LinesSink(Sink):
             self._stream = self._holds.enter_context(
                 self.path.open("a" if self._resume else "w", encoding="utf-8")
             )
-        self._stream.write(self._form.video(video, records))
-        self._stream.flush()
+        try:
+            self._stream.write(self._form.video(video, records))
+            self._stream.flush()
+        except OSError as error:  # which names no file: the disk is full
+            raise InputError(f"{self.path}: cannot write: {error.strerror}") from error
+
+    def collected(self) -> Iterator[tuple[str, Records]]:
+        """Yield what the file holds, video by video."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield from self._form.read(line).items()
 
     def finish(self) -> None:
         """Have the lines on the disk."""
@@ -206,7 +238,9 @@ class LinesSink(Sink):
 
     def close(self) -> None:
         """Close the file."""
-        self._holds.close()
+        # `add` flushes each line: what is left is what it has reported that it could not write
+        with suppress(OSError):
+            self._holds.close()
 
 
 class FileSink(Sink):
@@ -216,15 +250,15 @@ class FileSink(Sink):
     """
 
     def __init__(self, path: Path, form: Format, lines: Format, *, resume: bool) -> None:
-        self._path, self._form, self._line_form = path, form, lines
+        self._path, self._form = path, form
         self._lines = LinesSink(path.with_name(f"{path.name}.part"), lines, resume=resume)
         self._kept: dict[str, Records] = {}
 
     def existing(self, videos: Iterable[str]) -> set[str]:
         """Read the earlier file, and what a killed run collected."""
         self._kept = read_earlier(self._path, self._form)
-        part = read_earlier(self._lines.path, self._line_form)
-        return set(videos) & {*self._kept, *part}
+        videos = set(videos)
+        return videos & self._kept.keys() | self._lines.existing(videos)
 
     def add(self, video: str, records: Records) -> None:
         """Collect one video."""
@@ -246,11 +280,9 @@ class FileSink(Sink):
         self._lines.close()
 
     def _collected(self) -> Iterator[tuple[str, Records]]:
-        with self._lines.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                for video, records in self._line_form.read(line).items():
-                    self._kept.pop(video, None)
-                    yield video, records
+        for video, records in self._lines.collected():
+            self._kept.pop(video, None)
+            yield video, records
         yield from self._kept.items()
 
 
@@ -263,9 +295,9 @@ class FolderSink(Sink):
         self._holds.enter_context(lock(folder))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Look for the videos' files; subtitles cannot be checked, only seen."""
+        """Look for the videos' files; those for people cannot be checked, only seen."""
         found = {video for video in videos if os.path.exists(self._path(video))}  # noqa: PTH110  # as above
-        if self._name != "srt":
+        if self._name in CONTINUED:
             for video in found:
                 read_earlier(self._path(video), self._form)
         return found
@@ -283,11 +315,19 @@ class FolderSink(Sink):
         self._holds.close()
 
     def _path(self, video: str) -> Path:
-        return self._folder / f"{video}.{self._name}"
+        return self._folder / f"{video}{ending(self._name)}"
 
 
 def _cut_last_line(path: Path) -> None:
     """Remove what a crash left behind the last line's end."""
     with path.open("rb+") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+        position = file.seek(0, os.SEEK_END)
+        while position:  # block by block from the end: the file may be large
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            position = start
+        file.truncate(0)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.proposals import class_probabilities, decode, score_runs
+from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.components import Components
 from co2net_runtime.live.pool import LiveLocalizer, LiveOptions, LivePool
@@ -28,6 +29,13 @@ def blocks_of(rows, sizes):
             yield rows[start : start + size]
             start += size
     yield rows[:0]
+
+
+def first_of_each(segments):
+    first = {}
+    for one in segments:
+        first.setdefault(one.label, one)
+    return first.values()
 
 
 def near_a_threshold(attention, options):
@@ -123,6 +131,15 @@ def test_components_give_the_decoded_segments(length, sizes, margin, seed):
     for name in ("start", "end", "label"):
         np.testing.assert_array_equal(together[name][order], getattr(expected, name)[theirs])
     np.testing.assert_allclose(together["score"][order], expected.score[theirs], atol=1e-9)
+
+    def seconds(one):
+        segments = np.stack([one.start, one.end], axis=1).astype(float)
+        return Detections(segments, one.score, one.label, ("a", "b", "c"))
+
+    # rank 0 live: the first of its component and class
+    live = {(s.label, s.start_s, s.end_s) for part in parts for s in first_of_each(seconds(part))}
+    best = seconds(expected).best_per_component()
+    assert live == {(s.label, s.start_s, s.end_s) for s in best}
 
 
 @settings(max_examples=25, deadline=None)
