@@ -68,8 +68,9 @@ class OpenVinoBackend(Generic[AnyContract]):
             config["INFERENCE_NUM_THREADS"] = options.threads
         try:
             with _in_one_folder(path) as file:
-                # read first: for a file by name, the cache's key holds the name
-                model = core.read_model(os.fspath(file))
+                # by name it is not even read where the compiled one is kept; but the cache's key
+                # then holds the name, and that of a temporary file is another one each time
+                model = os.fspath(file) if file == Path(path) else core.read_model(file)
                 self._model: Any = core.compile_model(model, name, config)
         except RuntimeError as error:
             raise BackendError(f"{path}: OpenVINO refuses it: {_reason(error)}") from error
