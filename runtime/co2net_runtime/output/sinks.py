@@ -220,8 +220,9 @@ class LinesSink(Sink):
         try:
             self._stream.write(self._form.video(video, records))
             self._stream.flush()
-        except OSError as error:  # which names no file: the disk is full
-            raise InputError(f"{self.path}: cannot write: {error.strerror}") from error
+        except OSError as error:
+            # a full disk ends the run, not this video alone; the error itself names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def collected(self) -> Iterator[tuple[str, Records]]:
         """Yield what the file holds, video by video."""
