@@ -294,6 +294,7 @@ def test_a_full_disk_leaves_no_half_engine(start, box, tmp_path, monkeypatch):
 
 
 def test_two_processes_build_one_engine(tiny_path, tmp_path):
+    pytest.importorskip("onnx")
     program = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parents[4])!r}, {str(Path(__file__).parents[4] / "runtime")!r}]
