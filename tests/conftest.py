@@ -8,12 +8,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # how long an example takes says more of the machine than of the code
-settings.register_profile("co2net", deadline=None)
+PATIENT = [HealthCheck.too_slow]
+settings.register_profile("co2net", deadline=None, suppress_health_check=PATIENT)
 # in CI the same examples every time: new ones are looked for where somebody can look at them
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=PATIENT)
 settings.load_profile("ci" if os.environ.get("CI") else "co2net")
 
 GOLDEN = Path(__file__).parent / "golden"

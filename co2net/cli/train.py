@@ -42,6 +42,8 @@ def _seeds(_context: click.Context, _option: click.Parameter, text: str | None) 
         seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise click.BadParameter("expected numbers separated by commas") from error
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise click.BadParameter("a seed must lie in [0, 2^32)")
     if len(set(seeds)) < len(seeds):
         raise click.BadParameter("a seed occurs twice")
     return seeds

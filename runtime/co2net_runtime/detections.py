@@ -1,5 +1,6 @@
 """Detections of one video, and the files they are written to and read from."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ FORMAT_VERSION = "co2net 1"
 
 # the double before 1, and the least one of full precision
 _BELOW_ONE, _ABOVE_ZERO = float(np.nextafter(1, 0)), float(np.finfo(np.float64).tiny)
+
+# of a time in a result file: beyond all videos, and far from where arithmetic overflows
+_LONGEST_S = 1e12
 
 _TWICE = "{!r} is there twice: which one counts cannot be told"
 
@@ -145,7 +149,8 @@ class Detections:
                 label, score = label_name(record["label"]), float(record["score"])
                 if label not in index:
                     raise InputError(f"{where}: unknown label {label!r}")
-                if not (end >= start and np.isfinite([start, end, score]).all()):
+                within = -_LONGEST_S <= start <= end <= _LONGEST_S
+                if not (within and math.isfinite(score)):
                     raise InputError(
                         f"{where}: a segment from {start} to {end} with score {score}: expected "
                         "finite numbers and end >= start"

@@ -47,6 +47,11 @@ class FeatureFile:
         """The file, or both files, for error texts."""
         return str(self.path) if self.flow_path is None else f"{self.path} with {self.flow_path}"
 
+    @property
+    def film(self) -> Path | None:
+        """The video that the features are extracted from now; None where they were before."""
+        return None
+
     def read(self, feature_dim: int | None = None) -> Features:
         """Read the features; RGB channels come first.
 

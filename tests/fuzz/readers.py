@@ -134,9 +134,9 @@ def _read_results(path: Path) -> None:
 
 
 def _format(kind: str) -> Any:
-    from co2net_runtime.output.formats import make_format
+    from co2net_runtime.output.formats import Showing, make_format
 
-    return make_format(kind, dict, ("Jump", "Throw"), 0.0)  # type: ignore[arg-type]
+    return make_format(kind, dict, Showing(("Jump", "Throw"), 0.0))  # type: ignore[arg-type]
 
 
 def _earlier(kind: str) -> Callable[[Path], bytes]:

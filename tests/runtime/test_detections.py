@@ -69,6 +69,7 @@ def test_by_score_is_stable():
         ({"label": "Run", "score": 1, "segment": [0, 1]}, "unknown label 'Run'"),
         ({"label": "Jump", "score": 1, "segment": [2, 1]}, r"from 2\.0 to 1\.0"),
         ({"label": "Jump", "score": "nan", "segment": [0, 1]}, "finite numbers"),
+        ({"label": "Jump", "score": 1, "segment": [0, 1e308]}, "finite numbers"),
         ({"label": "Jump", "score": 1}, "expected records with"),
         ({"label": "Jump", "score": 1, "segment": [0]}, "expected records with"),
     ],

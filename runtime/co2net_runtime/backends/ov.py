@@ -62,14 +62,15 @@ class OpenVinoBackend(Generic[AnyContract]):
             "INFERENCE_PRECISION_HINT": "bf16" if options.bf16 else "f32",
             "EXECUTION_MODE_HINT": "PERFORMANCE" if options.bf16 else "ACCURACY",
             "PERFORMANCE_HINT": "LATENCY",
-            **_cache_config(path, options.tensorrt.cache),
+            **_cache_config(path, options.cache),
         }
         if device.kind == "cpu" and options.threads is not None:
             config["INFERENCE_NUM_THREADS"] = options.threads
         try:
             with _in_one_folder(path) as file:
-                # read first: for a file by name, the cache's key holds the name
-                model = core.read_model(os.fspath(file))
+                # by name it is not even read where the compiled one is kept; but the cache's key
+                # then holds the name, and that of a temporary file is another one each time
+                model = os.fspath(file) if file == Path(path) else core.read_model(file)
                 self._model: Any = core.compile_model(model, name, config)
         except RuntimeError as error:
             raise BackendError(f"{path}: OpenVINO refuses it: {_reason(error)}") from error

@@ -11,7 +11,7 @@ from co2net_runtime.backends import AnyContract, Backend, GraphContract
 from co2net_runtime.backends.device import Device, gpus, is_arm
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
 
 ENGINE_SUFFIX = ".engine"
 
@@ -70,21 +70,25 @@ def open_backend(
     if is_engine:
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
-        return open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        opened = open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        if not isinstance(opened.contract, Contract):
+            opened.close()
+            raise ContractError(f"{path}: the engine of a backbone: give its ONNX file")
+        return opened
     contract = read(path)
     name = options.backend if options.backend != "auto" else _fastest(contract, options)
     device = choose_device(name, options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
-    require_precision(contract, path, name)
+    require_runnable(contract, path, name)
     if options.bf16 and contract.optimize == "cpu":
         raise BackendError(
             f"{path}: Winograd's sums lose too much in bfloat16 (attention changes ten times "
             "more): use the file exported without --optimize cpu"
         )
-    if "tensorrt" in name and not isinstance(contract, Contract):
+    if name == "onnxruntime-tensorrt" and not isinstance(contract, Contract):
         raise BackendError(
-            f"{path}: {name} runs localization models only: use another backend for this file"
+            f"{path}: {name} runs localization models only: use --backend tensorrt for this file"
         )
     if name == "tensorrt":
         from co2net_runtime.backends.trt.backend import open_tensorrt
@@ -96,7 +100,7 @@ def open_backend(
         return OpenVinoBackend(path, contract, device, options)
     from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
-    provider = _provider(name, path, device, options)
+    provider = _provider(name, path, contract, device, options)
     return OnnxRuntimeBackend(path, contract, options, provider)
 
 
@@ -173,10 +177,15 @@ def _onnxruntime_has_cuda() -> bool:
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 
 
-def require_precision(
+def require_runnable(
     contract: GraphContract, path: str | os.PathLike[str], name: BackendName
 ) -> None:
-    """Raise BackendError if the backend cannot run the file's precision."""
+    """Raise BackendError if the backend cannot run the file's precision or form."""
+    if contract.optimize == "cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
+        raise BackendError(
+            f"{path}: rewritten for CPUs with operators that TensorRT lacks: export without "
+            "--optimize cpu"
+        )
     if contract.precision == "int8-cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
@@ -190,13 +199,17 @@ def require_precision(
 
 
 def _provider(
-    name: BackendName, path: str | os.PathLike[str], device: Device, options: EngineOptions
+    name: BackendName,
+    path: str | os.PathLike[str],
+    contract: GraphContract,
+    device: Device,
+    options: EngineOptions,
 ) -> ort_providers.Provider:
     if name == "onnxruntime-tensorrt":
         from co2net_runtime.backends.ort.trt_provider import provider_options
 
-        strings = provider_options(path, device, options.tensorrt)
-        return ort_providers.tensorrt(device, options, strings)
+        strings = provider_options(path, device, options)
+        return ort_providers.tensorrt(device, options, strings, contract.precision)
     if device.kind == "cuda":
-        return ort_providers.cuda(device, options)
+        return ort_providers.cuda(device, options, contract.precision)
     return ort_providers.cpu()

@@ -1,13 +1,16 @@
 """Shared by all command lines: one-line errors, exit codes, signals, progress on stderr."""
 
 import contextlib
+import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -45,7 +48,7 @@ class _OneLineErrors(click.Command):
         name = prog_name or self.name or "co2net"
         _open_standard_streams()
         try:
-            with _on_signals((signal.SIGTERM,), _interrupt):  # as Ctrl-C: children stop, files go
+            with _as_interrupt():
                 code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -56,7 +59,7 @@ class _OneLineErrors(click.Command):
         except click.ClickException as error:
             _fail(name, error.format_message())
         except (click.Abort, KeyboardInterrupt):
-            click.echo(f"{name}: interrupted", err=True)
+            _log("error", f"{name}: interrupted")
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
             _fail(name, str(error), EXIT_GATE_FAILED)
@@ -66,11 +69,21 @@ class _OneLineErrors(click.Command):
             # stdout was closed early (e.g. by head): not an error
             _discard_stdout()
             sys.exit(EXIT_SOME_FAILED)
+        except MemoryError as error:
+            _fail(name, f"out of memory: {error}" if str(error) else "out of memory")
         except OSError as error:
             _discard_stdout()  # a full disk may be behind it: do not try again at the exit
             where = f"{error.filename}: " if error.filename else ""
             _fail(name, f"{where}{error.strerror or error}")
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a number that is none, "nan", is within no range."""
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if isinstance(value, float) and math.isnan(value):
+                raise click.BadParameter("nan is no number", ctx, parameter)
+        return super().invoke(ctx)
 
 
 OptionGroups = Mapping[str, str]  # heading on the help page -> the flags under it
@@ -116,10 +129,47 @@ version_option = click.version_option(VERSION, "--version", package_name="co2net
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and notes on stderr.")
 
 
+metrics_option = click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    metavar="FILE.prom",
+    help="Write figures for Prometheus' textfile collector, every 10 seconds and at the end.",
+)
+
+
+class _Log:
+    """How lines on stderr look; one for the process, whose stderr is one."""
+
+    json = False
+
+
+def _choose_format(_context: click.Context, _option: click.Parameter, value: str) -> None:
+    _Log.json = value == "json"
+
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_choose_format,
+    help="Lines on stderr; json: objects with time, level, text.",
+)
+
+
+def _log(level: str, text: str) -> None:
+    if _Log.json:
+        time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        text = json.dumps({"time": time.replace("+00:00", "Z"), "level": level, "text": text})
+    click.echo(text, err=True)
+
+
 def note(text: str, *, quiet: bool = False) -> None:
     """Print a line on stderr, where progress and logs go."""
     if not quiet:
-        click.echo(text, err=True)
+        _log("info", text)
 
 
 def progress(
@@ -130,7 +180,7 @@ def progress(
     Its `update(steps)` advances the bar without iterating. Nothing is drawn if stderr is not a
     terminal.
     """
-    hidden = quiet or not sys.stderr.isatty()
+    hidden = quiet or _Log.json or not sys.stderr.isatty()
     return click.progressbar(
         items, length=length, label=label, show_eta=True, show_pos=True, hidden=hidden,
         file=sys.stderr,
@@ -139,7 +189,7 @@ def progress(
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        _log(record.levelname.lower(), self.format(record))
 
 
 _HANDLER = _StderrHandler()
@@ -161,7 +211,7 @@ def one_line(text: str) -> str:
 
 def report_error(name: str, text: str) -> None:
     """Print an error of the command `name` on stderr, as one line."""
-    click.echo(f"{name}: error: {one_line(text)}", err=True)
+    _log("error", f"{name}: error: {one_line(text)}")
 
 
 @contextmanager
@@ -203,8 +253,28 @@ def _on_signals(
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+
+    In the middle of an import either comes out as any error, such as a module that is not there:
+    that is an interrupt, too.
+    """
+    came = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    # else our parent has chosen what Ctrl-C does, as nohup does
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _on_signals((signal.SIGTERM, *((signal.SIGINT,) if ours else ())), handle):
+        try:
+            yield
+        except Exception as error:
+            if came.is_set():
+                raise KeyboardInterrupt from error
+            raise
 
 
 def _open_standard_streams() -> None:

@@ -80,7 +80,7 @@ def main(
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
     options = engine_options(engine)
-    checks = examine(Machine(), options.tensorrt.cache)
+    checks = examine(Machine(), options.cache)
     if not selftest:
         for model in models:
             checks.append(check_model(model, options))
@@ -89,7 +89,7 @@ def main(
                 checks.append(recommend(model, options, features))
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options.tensorrt.cache)
+        rows = run(models, cache=options.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {

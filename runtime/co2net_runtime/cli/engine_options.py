@@ -40,7 +40,7 @@ _CUDA_GRAPHS = (
     click.option(
         "--cuda-graphs",
         is_flag=True,
-        help="TensorRT: pad to powers of two and replay recorded launches; pays for short videos.",
+        help="TensorRT: pad to one of few lengths and replay recorded launches; for short videos.",
     ),
 )
 _RUN = (
@@ -102,11 +102,7 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
 
     Raises InputError for a profile or a combination that cannot be.
     """
-    tensorrt = tensorrt_options(
-        given["profiles"],
-        cache=given["cache"],
-        cuda_graphs=given["cuda_graphs"],
-    )
+    tensorrt = tensorrt_options(given["profiles"], cuda_graphs=given["cuda_graphs"])
     return EngineOptions(
         backend=given["backend"],
         device=given["device"],
@@ -115,6 +111,7 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
         tf32=given["tf32"],
         bf16=given["bf16"],
         tensorrt=tensorrt,
+        cache=given["cache"],
     )
 
 

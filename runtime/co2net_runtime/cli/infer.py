@@ -10,13 +10,14 @@ import click
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import ENGINE_GROUPS, run_options
 from co2net_runtime.cli.video_options import video_options
-from co2net_runtime.output.choices import FORMATS, PICTURES
+from co2net_runtime.output.choices import FORMATS, MEDIA, PICTURES
 
 EPILOG = """
 \b
 Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
+  x.label-studio.json, x.via.json, x.eaf (ELAN, one video): best segments, to correct by hand
   results/           a folder with a file per video, in --format, JSON by default
 Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
@@ -30,6 +31,7 @@ Examples:
   co2net-infer model.onnx features/ --out predictions.json --out predictions.csv --plot plots/
   co2net-infer model.onnx features/ --out results/ --skip-existing
   co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
+  co2net-infer model.onnx features/ --out elan/ --format eaf --media 'videos/{video}.mp4'
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
   co2net-infer model.onnx @files.txt --shard 3/64 --out shards/ --skip-existing
@@ -100,6 +102,13 @@ class _FilesOrStreams(console.Command):
     help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
     "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
 )
+@click.option(
+    "--media",
+    metavar="PLACE",
+    default=MEDIA,
+    show_default=True,
+    help="Where an annotation tool finds a video: a path or an address with {video} in it.",
+)
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
@@ -128,7 +137,8 @@ class _FilesOrStreams(console.Command):
     multiple=True,
     default=("png",),
     show_default=True,
-    help="html: a page by itself, to hover and zoom.",
+    help="html: a page by itself, to hover and zoom, with the video beside it if there is one; "
+    "index.html lists the pages.",
 )
 @click.option(
     "--ground-truth",
@@ -141,6 +151,8 @@ class _FilesOrStreams(console.Command):
     expose_value=False,
     help="Streams in place of files: see co2net-infer --live --help.",
 )
+@console.metrics_option
+@console.log_format_option
 @console.quiet_option
 @console.version_option
 def main(**given: Any) -> None:
@@ -149,7 +161,7 @@ def main(**given: Any) -> None:
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
     - reads one .npy from stdin; @FILE stands for the lines of a text file. With --rgb (and --flow)
     they are videos, and the backbones make features of them. MODEL may be an engine of
-    co2net-engine.
+    co2net-engine, or lie on the Hugging Face Hub: hf://ORG/NAME.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

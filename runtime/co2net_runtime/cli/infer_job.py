@@ -19,6 +19,7 @@ from co2net_runtime.output.formats import Records
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import Sink
 from co2net_runtime.version import VERSION
+from co2net_runtime.watching.metrics import Metrics
 
 # people are shown segments that score at least this share of the video's best
 OPERATING_POINT = 0.1
@@ -95,6 +96,7 @@ class Job:
         sinks: Sequence[Sink],
         choice: Choice,
         pictures: Pictures | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare; no file is read yet."""
         self.choice = choice
@@ -104,6 +106,8 @@ class Job:
         self._localizer = localizer
         self._sinks = sinks
         self._pictures = pictures
+        self._metrics = metrics
+        self._video_s = 0.0
 
     def run(
         self,
@@ -127,6 +131,7 @@ class Job:
         ):
             for outcome in shown:
                 self._take(outcome)
+                self._watch()
                 if interruption.is_set():
                     self.interrupted = self.done + len(self.failures) < len(files)
                     break
@@ -134,6 +139,9 @@ class Job:
             if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
+                if self._pictures is not None:
+                    self._pictures.finish()
+        self._watch(at_end=True)
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -150,12 +158,24 @@ class Job:
             self._fail(outcome.file.video, str(error))
             return
         self.done += 1
+        self._video_s += len(outcome.activations.attention) * contract.timing.snippet_s
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
-            self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+            file = outcome.file
+            self._pictures.draw(file.video, outcome.activations, shown, contract, file.film)
 
     def _fail(self, video: str, error: str) -> None:
         self.failures.append(error)
         for sink in self._sinks:
             sink.fail(video, error)
+
+    def _watch(self, *, at_end: bool = False) -> None:
+        if self._metrics is None:
+            return
+        results = {"done": self.done, "failed": len(self.failures), "skipped": self.skipped}
+        for result, count in results.items():
+            self._metrics.set("co2net_videos_total", count, result=result)
+        self._metrics.set("co2net_video_seconds_total", self._video_s)
+        self._metrics.set("co2net_records_total", self.records)
+        self._metrics.update(force=at_end)

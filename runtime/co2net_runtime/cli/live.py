@@ -12,20 +12,26 @@ import click
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
+from co2net_runtime.files.text import read_text
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
-from co2net_runtime.live.pool import LiveOptions, LivePool
+from co2net_runtime.live.pool import LiveOptions, LivePool, live_path
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
 from co2net_runtime.live.sources import open_source
 from co2net_runtime.live.state_file import StateFile
 from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
+from co2net_runtime.version import VERSION
 from co2net_runtime.video.decode import without_password
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.localizer import check_fit
+from co2net_runtime.watching.http import serve_http
+from co2net_runtime.watching.metrics import Metrics
 
 EPILOG = """
 \b
@@ -149,6 +155,17 @@ OPTION_GROUPS = {
     help="Seconds between two saves.",
 )  # fmt: skip
 @click.option(
+    "--health", "health_s", type=_SECONDS, metavar="SECONDS",
+    help="Also write the health of the streams as events: stalled, disconnected and bad_input as "
+    "they happen, and a heartbeat every SECONDS.",
+)  # fmt: skip
+@click.option(
+    "--http", metavar="HOST:PORT",
+    help="Serve /metrics for Prometheus, and /healthz: 503 while a stream is stalled.",
+)  # fmt: skip
+@console.metrics_option
+@console.log_format_option
+@click.option(
     "--rgb",
     type=click.Path(path_type=Path),
     help="Video: the RGB backbone that makes features of it (co2net-backbone).",
@@ -183,6 +200,9 @@ def live(
     flow: Path | None,
     flow_algorithm: FlowAlgorithm | None,
     accept_mismatch: bool,
+    health_s: float | None,
+    http: str | None,
+    metrics: Path | None,
     quiet: bool,
     **engine: Any,
 ) -> None:
@@ -205,6 +225,9 @@ def live(
     )
     if sys.stdout is None:
         raise InputError("stdout is closed, where the events go")
+    if metrics is not None:
+        output_file(metrics, overwrite=True)
+    check_model_argument(model, sources)
     with ExitStack() as stack:
         state_file = None
         if state is not None:
@@ -214,6 +237,16 @@ def live(
         # beside cameras the options are the backbones', and the network of a stream is small
         head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
         pool = stack.enter_context(LivePool.load(model, options, engine=head))
+        model_sha256 = sha256(live_path(model))
+        figures = Metrics(metrics)
+        figures.model(
+            {
+                "model_sha256": model_sha256,
+                "precision": pool.contract.precision,
+                "engine": {"engine": pool.engine.engine},
+                "co2net": VERSION,
+            }
+        )
         cameras = None
         if rgb is not None:
             extractor = Extractor.open(
@@ -245,12 +278,17 @@ def live(
         job = LiveJob(
             pool,
             queues,
-            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best),
+            JobOptions(tick_s, stall_s, end_after_s, on_bad, min_score, best, health_s),
             state=state_file,
             write=_write,
             note=_note,
             arrived=arrived,
+            metrics=figures,
+            model_sha256=model_sha256,
         )
+        if http is not None:
+            where = stack.enter_context(serve_http(http, figures.text, job.health.trouble))
+            console.note(f"http://{where[0]}:{where[1]}/metrics, /healthz", quiet=quiet)
         with console.finish_on_interrupt("snippets") as interrupted:
             job.run(interrupted)
     if interrupted.is_set():
@@ -272,10 +310,7 @@ def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
     """Return the sources by name; raises InputError for names given twice, or none."""
     texts = [*sources]
     if streams is not None:
-        try:
-            lines = streams.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{streams}: cannot be read: {error}") from error
+        lines = read_text(streams, "list of streams").splitlines()
         texts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     named: dict[str, str] = {}
     for text in texts:
@@ -284,6 +319,8 @@ def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
             source, name = text, "stdin" if text == "-" else Path(without_password(text)).stem
         if not name or name in named:
             raise InputError(f"{text}: its stream needs a name of its own: give NAME=SOURCE")
+        if not source:
+            raise InputError(f"{text}: names no source: give NAME=SOURCE")
         named[name] = source
     if not named:
         raise click.UsageError("no stream: give a source, as - for stdin, or --streams FILE")

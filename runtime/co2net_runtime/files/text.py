@@ -9,6 +9,8 @@ from typing import Any
 
 from co2net_runtime.errors import InputError
 
+# zero width space, word joiner, byte order mark; not the joiners that some scripts spell with
+_WITHOUT_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
 _DIGITS = 300  # of an integer in JSON: all that is shorter fits a float
 
 
@@ -83,9 +85,10 @@ def normalized(name: str) -> str:
     """Return a label or a video's name in the form that is compared.
 
     White space at the ends goes, inside it becomes one space, and composed and decomposed accents
-    become the same (NFC): people do not see these differences, and file systems change them.
+    become the same (NFC), and characters without a width go: people do not see these differences,
+    and file systems and text editors change them.
     """
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    return " ".join(unicodedata.normalize("NFC", name).translate(_WITHOUT_WIDTH).split())
 
 
 def label_name(value: Any) -> str:

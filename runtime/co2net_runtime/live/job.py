@@ -4,15 +4,18 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.live.arrivals import Array
+from co2net_runtime.live.health import Health, wall_clock
 from co2net_runtime.live.pool import Event, LivePool
 from co2net_runtime.live.snippet_queue import QueueBatch, StreamQueue
 from co2net_runtime.live.state_file import StateFile
+from co2net_runtime.watching.metrics import Metrics
+from co2net_runtime.watching.systemd import notify
 
 OnBad = Literal["skip", "end"]
 
@@ -34,6 +37,7 @@ class JobOptions:
     on_bad: OnBad = "skip"  # the previous snippet replaces a bad one, or the stream ends
     min_score: float | None = None  # leave out what scores lower
     best: bool = False  # of each component and class the best segment only
+    health_s: float | None = None  # between heartbeats; None: no events of the streams' health
 
 
 class LiveJob:
@@ -53,14 +57,30 @@ class LiveJob:
         write: Callable[[str], None],
         note: Callable[[str], None],
         arrived: threading.Event,
+        metrics: Metrics | None = None,
+        model_sha256: str = "",
     ) -> None:
-        """Prepare. write takes each JSON line, note each message; arrived: set by the queues."""
+        """Prepare.
+
+        Args:
+            pool: The model.
+            queues: The streams.
+            options: How they are read and written.
+            state: Where they are saved.
+            write: Takes each JSON line.
+            note: Takes each message.
+            arrived: Set by the queues.
+            metrics: Takes the figures.
+            model_sha256: Named in each line.
+        """
         self.failed: set[str] = set()
         self._pool, self._queues, self._options = pool, dict(queues), options
         self._state, self._write, self._note = state, write, note
         self._arrived = arrived
         self._previous: dict[str, Array] = {}
         self._stalled: set[str] = set()
+        self._model_sha256 = model_sha256
+        self.health = Health(self._line, metrics or Metrics(), options.health_s)
 
     def run(self, interrupted: threading.Event) -> None:
         """Localize until all streams have ended or `interrupted` is set.
@@ -73,6 +93,7 @@ class LiveJob:
             BackendError: The engine failed; open segments are written before.
         """
         self._restore()
+        notify("READY=1")
         for name, queue in self._queues.items():
             queue.start(self._pool.received(name))
         try:
@@ -83,6 +104,13 @@ class LiveJob:
                     self._arrived.clear()
                     self._tick()
                 self._look_for_silence()
+                self.health.look(
+                    [
+                        (name, self._pool.received(name), queue.silent_s)
+                        for name, queue in self._queues.items()
+                    ],
+                    self._stalled & self._queues.keys(),
+                )
         except Co2netError:
             self._finish()
             raise
@@ -90,6 +118,7 @@ class LiveJob:
             for queue in self._queues.values():
                 queue.stop()
         self._finish()
+        self.health.metrics.update(force=True)
 
     def _finish(self) -> None:
         """Save the streams that have not ended, or write what is open in them."""
@@ -130,6 +159,7 @@ class LiveJob:
         rows: list[Array] = []
         if batch.lost:
             self._note(f"{name}: {batch.lost} snippets dropped: the producer is faster")
+            self.health.dropped(name, batch.lost)
             self._emit(self._pool.skip(name, batch.lost))
         for arrival in batch.arrivals:
             failed = arrival.failed or (arrival.missing > 0 and self._options.on_bad == "end")
@@ -137,6 +167,11 @@ class LiveJob:
                 where = f" (snippet {self._at(name, rows)})" if arrival.missing else ""
                 follows = self._follows(arrival.missing, known=name in self._previous)
                 self._note(f"{name}: {arrival.trouble}{where}{follows}")
+                kind = "disconnected" if arrival.disconnected else "bad_input"
+                self.health.event(
+                    kind, name, text=arrival.trouble, snippets=arrival.missing,
+                    at_snippet=self._at(name, rows),
+                )  # fmt: skip
             if failed:
                 return rows, True
             if arrival.gap or arrival.lost:
@@ -164,6 +199,8 @@ class LiveJob:
             f"{name}: {bad.sum()} snippets from {first} on hold NaN, infinity or values beyond "
             f"{_LARGEST:.0e}{self._follows(1, known=known)}"
         )
+        text = f"NaN, infinity or values beyond {_LARGEST:.0e}"
+        self.health.event("bad_input", name, text=text, snippets=int(bad.sum()), at_snippet=first)
         if self._options.on_bad == "end":
             good = new[: int(bad.argmax())]
             return ([*before, good] if len(good) else before), True
@@ -217,6 +254,7 @@ class LiveJob:
             if silent > self._options.stall_s and name not in self._stalled:
                 self._stalled.add(name)
                 self._note(f"{name}: no snippet for {silent:.0f} s; waiting")
+                self.health.event("stalled", name, silent_s=round(silent, 3))
             limit = self._options.end_after_s
             if limit is not None and silent > limit and not queue.has_news:
                 self._note(f"{name}: no snippet for {silent:.0f} s; the stream ends")
@@ -232,7 +270,12 @@ class LiveJob:
                 continue
             if self._options.best and event.rank:
                 continue
-            self._write(json.dumps(asdict(event)))
+            self.health.count(event.kind, event.stream)
+            self._line(asdict(event))
+
+    def _line(self, event: Mapping[str, Any]) -> None:
+        origin = {"time": wall_clock(), "model_sha256": self._model_sha256}
+        self._write(json.dumps({**event, **origin}))
 
     def _restore(self) -> None:
         state = self._state.load() if self._state is not None else None

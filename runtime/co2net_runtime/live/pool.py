@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features, check_features
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.live.steps import Step, advance, finish
 from co2net_runtime.live.stream import Event, LiveOptions, StateArrays, Stream
@@ -32,6 +34,11 @@ __all__ = ["Event", "LiveLocalizer", "LiveOptions", "LivePool"]
 logger = logging.getLogger(__name__)
 
 Live = TypeVar("Live", bound="LivePool")
+
+
+def live_path(path: str | os.PathLike[str]) -> Path:
+    """Return MODEL.live.onnx beside MODEL.onnx, or the path itself if it is that of one."""
+    return Path(path) if os.fspath(path).endswith(".live.onnx") else sibling(path, "live")
 
 
 class LivePool:
@@ -88,14 +95,14 @@ class LivePool:
             MissingDependencyError: The engine is not installed.
             BackendError: The engine refuses the model.
         """
-        live = sibling(path, "live")
-        named = os.fspath(path).endswith(".live.onnx")
-        if not named and not live.is_file():
+        path = local_model(path)
+        live = live_path(path)
+        if live != Path(path) and not live.is_file():
             raise InputError(
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
-        backend = open_backend(path if named else live, _on_cpu(engine))
+        backend = open_backend(live, _on_cpu(engine))
         contract = backend.contract
         try:
             if contract.graph != "live":

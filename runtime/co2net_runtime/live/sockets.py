@@ -91,12 +91,14 @@ class ListeningSocket:
                 yield parser.idle()
                 continue
             except OSError as error:
-                yield Arrival(trouble=f"the producer broke off: {error.strerror}", gap=True)
+                yield Arrival(
+                    trouble=f"the producer broke off: {error.strerror}", gap=True, disconnected=True
+                )
                 return
             if not data:
                 unfinished = f" ({parser.unfinished()})" if parser.unfinished() else ""
                 text = f"the producer has closed the connection{unfinished}; waiting for another"
-                yield Arrival(trouble=text, gap=True)
+                yield Arrival(trouble=text, gap=True, disconnected=True)
                 return
             yield from parser.feed(data)
 

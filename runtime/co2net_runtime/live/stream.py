@@ -66,6 +66,7 @@ class Event:
     at_s: float  # how much of the stream this needed; does not depend on the blocks pushed
     warmup: bool = False  # the mean was young
     cut: bool = False  # the component was too long
+    id: str = ""  # of the component: the same from its first "ongoing" to its last segment
     confidence: float = field(init=False)  # the score between 0 and 1, as `confidences` says
 
     def __post_init__(self) -> None:
@@ -176,6 +177,9 @@ class Stream:
     def _seconds(self, snippet: int) -> float:
         return float(self._contract.timing.to_seconds(snippet + self.offset))
 
+    def _id(self, start: int) -> str:
+        return f"{self.name}/{start + self.offset}"
+
     @property
     def _needed_s(self) -> float:
         """How much of the stream the outputs taken so far depend on."""
@@ -205,6 +209,7 @@ class Stream:
                     self._needed_s,
                     component.start + self.offset < self._warmup,
                     component.cut,
+                    self._id(component.start),
                 )
             )
         return events
@@ -225,6 +230,7 @@ class Stream:
                 0,
                 self._needed_s,
                 start + self.offset < self._warmup,
+                id=self._id(start),
             )
             for label, score in self._components.ongoing()
         ]

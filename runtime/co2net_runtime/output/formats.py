@@ -1,4 +1,4 @@
-"""Results of videos as JSON, JSON lines, CSV and subtitles: a Format each, written and read back.
+"""Results of videos as JSON, JSON lines and CSV, written and read back, and as files for people.
 
 A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, with
 "confidence"; or {"label", "score"} where only classes were asked for.
@@ -14,7 +14,7 @@ from typing import Any
 
 from co2net_runtime.detections import FORMAT_VERSION, Detections, confidences
 from co2net_runtime.errors import InputError
-from co2net_runtime.output.choices import FormatName
+from co2net_runtime.output.choices import MEDIA, FormatName
 from co2net_runtime.output.subtitles import to_srt
 
 Records = list[dict[str, Any]]
@@ -52,22 +52,45 @@ class Format:
     names: Callable[[Iterable[bytes]], Iterator[str]] | None = None
 
 
-def make_format(
-    name: FormatName, made_by: MadeBy, classes: tuple[str, ...], share: float
-) -> Format:
+@dataclass(frozen=True)
+class Showing:
+    """How subtitles and annotation tools show results."""
+
+    classes: tuple[str, ...]  # the model's
+    share: float  # segments from this share of the video's best score on; 0: all
+    fps: float = 25.0  # frame rate of Label Studio's timeline
+    media: str = MEDIA  # where a tool finds a video: {video} stands for its name
+
+    def select(self, video: str, records: Records) -> Detections:
+        """Return the segments to show of one video."""
+        found = Detections.from_records(records, self.classes, video)
+        return found.at_operating_point(self.share) if self.share else found
+
+    def select_best(self, video: str, records: Records) -> Detections:
+        """Return the best of each component and class among them: tools want no overlaps."""
+        found = Detections.from_records(records, self.classes, video).best_per_component()
+        return found.at_operating_point(self.share) if self.share else found
+
+    def place(self, video: str) -> str:
+        """Return where the tool finds a video."""
+        return self.media.replace("{video}", video)
+
+
+def make_format(name: FormatName, made_by: MadeBy, showing: Showing) -> Format:
     """Return the format of a name.
 
     Args:
         name: One of FORMATS.
         made_by: The origin of the results: model, engine, options.
-        classes: The model's classes.
-        share: Subtitles show the segments from this share of the video's best score on; 0: all.
+        showing: How files for people show the results.
     """
     if name == "json":
         return _json(made_by)
     if name == "jsonl":
         return json_lines(made_by)
-    return _csv() if name == "csv" else _subtitles(classes, share)
+    if name == "csv":
+        return _csv()
+    return _FOR_PEOPLE[name](made_by, showing)
 
 
 def _json(made_by: MadeBy) -> Format:
@@ -165,17 +188,56 @@ def _csv() -> Format:
     return Format(video, read, head=row(COLUMNS))
 
 
-def _subtitles(classes: tuple[str, ...], share: float) -> Format:
-    """SubRip subtitles of one video: the segments at or above `share` of its best score."""
+def _subtitles(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # for those that have
+    """SubRip subtitles of one video."""
+    return Format(lambda name, records: to_srt(showing.select(name, records)), _read_nothing)
+
+
+def _eaf(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # as above
+    """An ELAN file of one video."""
+    from co2net_runtime.output.elan import to_eaf
 
     def video(name: str, records: Records) -> str:
-        found = Detections.from_records(records, classes, name)
-        return to_srt(found.at_operating_point(share) if share else found)
+        return to_eaf(showing.select_best(name, records), showing.place(name))
 
-    def read(text: str) -> dict[str, Records]:  # noqa: ARG001  # refuses all
-        raise InputError("subtitles cannot be continued")
+    return Format(video, _read_nothing)
 
-    return Format(video, read)
+
+def _label_studio(made_by: MadeBy, showing: Showing) -> Format:
+    """A list of Label Studio's tasks."""
+    from co2net_runtime.output.label_studio import to_task
+
+    def video(name: str, records: Records) -> str:
+        found = showing.select_best(name, records)
+        model = str(made_by()["model"])
+        return json.dumps(to_task(name, found, showing.place(name), showing.fps, model), indent=1)
+
+    return Format(video, _read_nothing, head="[", separator=",\n", tail=lambda: "]\n")
+
+
+def _via(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # as above
+    """A project of the VGG Image Annotator, made last: it lists its videos in three places."""
+    from co2net_runtime.output.via import to_project
+
+    videos: dict[str, tuple[Detections, str]] = {}
+
+    def video(name: str, records: Records) -> str:
+        videos[name] = showing.select_best(name, records), showing.place(name)
+        return ""
+
+    def tail() -> str:
+        text = json.dumps(to_project(videos), indent=1) + "\n"
+        videos.clear()
+        return text
+
+    return Format(video, _read_nothing, tail=tail)
+
+
+def _read_nothing(text: str) -> dict[str, Records]:  # noqa: ARG001  # refuses all
+    raise InputError("a file for people cannot be continued")
+
+
+_FOR_PEOPLE = {"srt": _subtitles, "eaf": _eaf, "label-studio": _label_studio, "via": _via}
 
 
 def _checked(records: Any) -> Records:

@@ -77,7 +77,9 @@ class Backbone:
     @property
     def batch(self) -> int:
         """Clips that are best run at once."""
-        return GPU_BATCH if self.engine.on_gpu else 1
+        if not self.engine.on_gpu:
+            return 1
+        return min(GPU_BATCH, self._backend.max_batch(1) or GPU_BATCH)
 
     def features(self, levels: Image) -> Features:
         """Return the feature rows (B, width) float32 of clips.

@@ -109,6 +109,11 @@ class VideoFile(FeatureFile):
     cancelled: threading.Event = field(default_factory=threading.Event)
     opened: list["weakref.ref[npt.NDArray[Any]]"] = field(default_factory=list)
 
+    @property
+    def film(self) -> Path:
+        """The video."""
+        return self.path
+
     def read(self, feature_dim: int | None = None) -> Features:
         """Return the features (T, D) float32, T >= 1, all finite. Raises what extracting does."""
         (rows,) = self.mapped()

@@ -242,6 +242,13 @@ def test_activitynet_file_prefix_is_no_part_of_a_name(annotations, write):
     assert json.loads(done.stdout)["results"]["predictions"] == 2
 
 
+def test_a_video_under_both_its_names_is_refused(annotations, write):
+    rows = [[0, 10, "Run", 0.9]]
+    done = run(write("p.json", predictions(a=rows, v_a=rows)), annotations)
+    assert done.exit_code == 2
+    assert "'a' is there twice, with and without v_" in done.stderr
+
+
 def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
     path = write("p.json", predictions(c=[[0, 10, "Run", 0.9]]))
     done = run(path, annotations, "--subset", "Validation")

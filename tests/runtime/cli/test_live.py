@@ -131,7 +131,7 @@ def test_several_streams_from_growing_files_and_folders(tiny_path, expected, tmp
     folder.mkdir()
     for i in range(0, 80, 20):
         np.save(folder / f"{i:03d}.npy", features[i : i + 20])
-    (tmp_path / "streams").write_text(f"# cameras\nfolder={folder}\n")
+    (tmp_path / "streams").write_text(f"\ufeff# cameras\nfolder={folder}\n", encoding="utf-8")
     code, found, err = run(
         tiny_path, "--live", tmp_path / "file.npy", "--streams", tmp_path / "streams",
         "--end-after", "1.5",
@@ -274,6 +274,7 @@ def test_usage_errors(tiny_path, tmp_path):
         ([], "no stream"),
         (["-", "b=-"], "stdin can be one stream only"),
         (["a=x.npy", "a=y.npy"], "needs a name of its own"),
+        (["a="], "a=: names no source"),
         (["a=tcp:10.0.0.1:80"], "producers on this machine"),
         (["a=tcp:here"], "expected tcp:127.0.0.1:PORT"),
         (["a=nothing"], "expected -, FILE.npy"),
@@ -284,7 +285,7 @@ def test_usage_errors(tiny_path, tmp_path):
         (["-", "--state", str(tmp_path)], "a folder, expected the name of a file to write"),
         (["-", "--state", "/dev/null/x"], "/dev/null"),
         (["-", "--context", "prior"], "holds no mean of its training features"),
-        (["-", "--streams", str(tmp_path / "none")], "none: cannot be read"),
+        (["-", "--streams", str(tmp_path / "none")], "none: cannot read the list of streams"),
     ]:
         done = CliRunner().invoke(main, [str(tiny_path), "--live", *arguments])
         assert done.exit_code == 2, arguments
