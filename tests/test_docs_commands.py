@@ -147,6 +147,7 @@ def test_the_commands_run(page, playground, commands, tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=300,  # names a command that waits for something the page should say it needs
         )
         # a tiny model of random weights need not hold the bounds of lower precisions
         allowed = {0, GATE_FAILED} if command.startswith("co2net-bench parity") else {0}
