@@ -120,9 +120,9 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
         "tensorrt": load_tensorrt,
     }
     order: list[BackendName] = ["onnxruntime", "tensorrt", "openvino"]
-    device = options.device
-    wants_gpu = device.startswith("cuda") or (device == "auto" and bool(gpus()))
-    if device.startswith("gpu"):
+    wanted = None if options.device == "auto" else Device.parse(options.device).kind
+    wants_gpu = wanted == "cuda" or (wanted is None and bool(gpus()))
+    if wanted == "gpu":
         order = ["openvino"]
     elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
         order = ["openvino", "onnxruntime", "tensorrt"]

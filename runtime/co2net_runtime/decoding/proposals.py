@@ -274,7 +274,8 @@ def _prefix_sums(values: npt.NDArray[np.float32], largest: float) -> Floats:
     grid = np.ldexp(1.0, exponent - 53)
     sums = np.zeros(len(values) + 1)
     rounded = sums[1:]
-    np.divide(values, grid, out=rounded)
+    # numpy before 2 would divide by the scalar in float32, where a small grid is zero
+    np.divide(values, grid, out=rounded, dtype=np.float64)
     np.rint(rounded, out=rounded)
     np.multiply(rounded, grid, out=rounded)
     np.cumsum(rounded, out=rounded)
