@@ -182,8 +182,9 @@ def test_a_break_is_a_gap_of_known_length_and_no_flow_crosses_it(
     server.close()
     assert server.served >= 2
     found = told(found)
-    np.testing.assert_allclose(rows_of(found), np.concatenate([expected] * 2), atol=1e-5)
-    (gap,) = [each for each in found if each.gap]
+    np.testing.assert_allclose(rows_of(found)[:4], np.concatenate([expected] * 2), atol=1e-5)
+    # where the networks are slow, the clock of the test has run into a third connection
+    gap = next(each for each in found if each.gap)
     # 10 snippets passed between the two beginnings, the first two of which came
     assert gap.lost == 8
     texts = " ".join(each.trouble for each in found)
