@@ -4,6 +4,7 @@ from co2net_runtime.cli.entry import Entry
 
 infer = Entry("co2net_runtime.cli.infer")
 extract = Entry("co2net_runtime.cli.extract")
+archive = Entry("co2net_runtime.cli.archive")
 engine = Entry("co2net_runtime.cli.engine")
 doctor = Entry("co2net_runtime.cli.doctor")
 extract = Entry("co2net_runtime.cli.extract")
