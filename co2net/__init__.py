@@ -2,6 +2,7 @@
 
 model        the network
 config       frozen dataclasses of every setting, and the presets
+aligned      tables as text
 settings     settings <-> YAML and key=value; yaml_reader and field_comments serve it
 checkpoint   a file that rebuilds the model by itself
 data         datasets in the layouts that users have

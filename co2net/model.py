@@ -1,4 +1,4 @@
-"""The network of CO2-Net, for training and as the reference for every export."""
+"""The network of CO2-Net, used for training and as the reference of every export."""
 
 from dataclasses import dataclass
 

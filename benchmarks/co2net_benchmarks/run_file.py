@@ -15,8 +15,8 @@ from co2net_runtime.files.text import read_json
 
 FORMAT = "co2net-bench-run"
 REPORT_FORMAT = "co2net-bench-report"
-SCHEMA_VERSION = 2
-_READABLE = (1, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
+_READABLE = (1, 2, SCHEMA_VERSION)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,11 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
 def _run(document: Any, where: str | os.PathLike[str]) -> Run:
     version = _take_header(document, FORMAT, where)
     results = document.get("results")
-    if version == 1 and isinstance(results, dict):
-        results.pop("server", None)  # a scenario that version 2 does not have
+    if version < SCHEMA_VERSION and isinstance(results, dict):
+        results.pop("server", None)  # a scenario of version 1
+        results.pop("energy_meter", None)  # of versions 1 and 2, as the next
+        for row in results.get("offline") or ():
+            row.pop("joules_per_video_minute", None)
     return from_mapping(Run, document, str(where))
 
 

@@ -4,6 +4,8 @@ import html
 import textwrap
 from dataclasses import dataclass
 
+from co2net.aligned import aligned
+
 _NOTE_WIDTH = 100
 
 
@@ -25,15 +27,7 @@ class Table:
 
     def to_text(self, *, explain: bool = False) -> str:
         """Return aligned plain text for a terminal; explain: with the explanations."""
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        shown = [
-            "  ".join(
-                cell.ljust(width) if i < self.left else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
+        shown = aligned([self.columns, *self.rows], left=self.left)
         shown.insert(1, "-" * max(len(line) for line in shown))
         notes = [textwrap.fill(note, _NOTE_WIDTH) for note in self._notes(explain)]
         return "\n".join([self.title, *shown, *notes])

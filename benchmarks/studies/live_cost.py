@@ -16,9 +16,10 @@ import numpy as np
 
 from co2net_benchmarks.tables import Table
 from co2net_benchmarks.timing import percentile
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.files.atomic import write_text
-from co2net_runtime.live.pool import LiveOptions, LivePool
+from co2net_runtime.live.pool import LivePool
 
 WARM_UP = 20
 # shares of the time between two snippets that a tick may use (2 cores, fp32, full size)
@@ -155,7 +156,7 @@ def main(
     """
     rows = []
     for count in streams:
-        pool = LivePool.load(model, LiveOptions(), threads=threads)
+        pool = LivePool.load(model, engine=EngineOptions(device="cpu", threads=threads))
         try:
             rows.append(measure(pool, count, max(10, snippets // count), quiet=quiet))
         finally:

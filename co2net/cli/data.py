@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from co2net.cli.dataset_options import dataset_options
+from co2net.cli.dataset_options import DATASET_GROUPS, dataset_options
 from co2net.cli.inspection_text import to_text
-from co2net.data.annotations import read_annotations
+from co2net.data.annotations import ANNOTATIONS_FILE, read_annotations, write_annotations
 from co2net.data.dataset import DatasetOptions, open_dataset
 from co2net.data.inspection import inspect
 from co2net.data.layout import (
@@ -21,7 +21,10 @@ from co2net.data.layout import (
 )
 from co2net.data.synthetic import SyntheticOptions, plant_features
 from co2net.data.synthetic_annotations import random_annotations
+from co2net.data.synthetic_video import MOST_CLASSES, load_av, write_scripts, write_video
+from co2net.data.synthetic_video import annotations as script_annotations
 from co2net.data.video import Annotations, Video
+from co2net_runtime.artefact.backbone import Stream
 from co2net_runtime.cli.console import (
     EXIT_SOME_FAILED,
     Group,
@@ -31,6 +34,7 @@ from co2net_runtime.cli.console import (
     version_option,
 )
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.atomic import atomic_path, output_folder
 
 _PATH = click.Path(path_type=Path)
 
@@ -54,7 +58,7 @@ def main() -> None:
     """
 
 
-@main.command("inspect")
+@main.command("inspect", option_groups=DATASET_GROUPS)
 @click.argument("data", type=_PATH)
 @dataset_options
 @click.option("--deep", is_flag=True, help="Read every value, not just those of 16 videos.")
@@ -81,7 +85,7 @@ def inspect_command(
     return EXIT_SOME_FAILED if report.problems else 0
 
 
-@main.command()
+@main.command(option_groups=DATASET_GROUPS)
 @click.argument("data", type=_PATH)
 @click.argument("out", type=_PATH)
 @dataset_options
@@ -219,3 +223,65 @@ def _annotations(
     if classes is not None or videos is not None:
         raise click.UsageError("--classes and --videos are for random annotations")
     return read_annotations(path)
+
+
+@main.command("synth-videos")
+@click.argument("out", type=_PATH)
+@click.option(
+    "--classes", type=click.IntRange(2, MOST_CLASSES), default=MOST_CLASSES, show_default=True,
+    metavar="N",
+)  # fmt: skip
+@click.option(
+    "--videos", type=click.IntRange(min=3), default=42, show_default=True, metavar="N",
+    help="Every third is to test on.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_overwrite_option
+@quiet_option
+def synth_videos(
+    out: Path, classes: int, videos: int, seed: int, overwrite: bool, quiet: bool
+) -> None:
+    """Render short untrimmed videos into OUT/videos, and their annotations.
+
+    A class is a textured shape that moves its own way. The shape alone, standing still, and the
+    motion alone, of a gray shape, are no action. With features in OUT/features, OUT is a dataset.
+    The same seed gives the same videos. Needs PyAV (co2net[video]).
+
+    \b
+    Example:
+      co2net-data synth-videos demo/
+      co2net-extract demo/videos --rgb rgb.onnx --flow flow.onnx --out demo/features
+    """
+    load_av()
+    scripts = write_scripts(classes, videos, seed)
+    folder = prepare_layout(out, overwrite=overwrite)
+    target = output_folder(folder / "videos")
+    with progress(scripts, "rendering", quiet=quiet) as bar:
+        for script in bar:
+            write_video(script, target / f"{script.name}.mp4")
+    write_annotations(script_annotations(scripts, classes), folder / ANNOTATIONS_FILE)
+    seconds = sum(script.duration_s for script in scripts)
+    note(f"{out}: rendered {len(scripts)} videos, {seconds:.0f} s", quiet=quiet)
+
+
+@main.command("synth-backbone")
+@click.argument("out", type=_PATH)
+@click.option("--stream", type=click.Choice(["rgb", "flow"]), required=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
+    """Write the weights OUT of an untrained I3D, an eighth as wide as the published one.
+
+    For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
+    seed gives the same weights.
+
+    \b
+    Example:
+      co2net-data synth-backbone rgb.pt --stream rgb
+      co2net-backbone rgb.pt rgb.onnx --stream rgb
+    """
+    import torch
+
+    from co2net.backbone.untrained import untrained_i3d
+
+    with atomic_path(out) as temporary:
+        torch.save(untrained_i3d(stream, seed).state_dict(), temporary)

@@ -68,6 +68,14 @@ _SUBSET_OPTIONS = (
 )  # fmt: skip
 
 
+# headings on the help page of a command that has these options
+DATASET_GROUPS = {
+    "Data": "--annotations --rgb --flow --rgb-dim --key --average-crops --classes "
+    "--train-subset --test-subset",
+    "Timing of the features": "--stride --fps --offset-frames",
+}
+
+
 def dataset_options(command: Function) -> Function:
     """Add the options to a click command; it gets them as `dataset_options: DatasetOptions`.
 

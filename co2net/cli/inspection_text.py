@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from co2net.aligned import aligned
 from co2net.data.inspection import Report
 
 
@@ -62,11 +63,4 @@ def _table(
     header: Sequence[str], rows: Sequence[Sequence[object]], *, text_columns: int
 ) -> list[str]:
     cells = [list(header), *([str(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return [
-        "  " + "  ".join(
-            cell.ljust(width) if column < text_columns else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]  # fmt: skip
+    return [f"  {line}" for line in aligned(cells, left=text_columns)]

@@ -10,6 +10,7 @@ from typing import get_args
 
 import click
 
+from co2net.cli.dataset_options import DATASET_GROUPS
 from co2net.cli.dataset_options import dataset_options as takes_dataset
 from co2net.config import PRESETS, Select, TrainConfig
 from co2net.data.dataset import DatasetOptions
@@ -41,12 +42,20 @@ def _seeds(_context: click.Context, _option: click.Parameter, text: str | None) 
         seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise click.BadParameter("expected numbers separated by commas") from error
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise click.BadParameter("a seed must lie in [0, 2^32)")
     if len(set(seeds)) < len(seeds):
         raise click.BadParameter("a seed occurs twice")
     return seeds
 
 
-@click.command("co2net-train", cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    "Settings": "--preset --config --set --print-config --select --seeds",
+    **DATASET_GROUPS,
+}
+
+
+@click.command("co2net-train", cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run.")
 @click.option(

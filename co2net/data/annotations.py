@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from co2net.data.annotation_tools import Entries, read_eaf, read_tool
 from co2net.data.bundle import find_annotation_folder, read_bundle_annotations
 from co2net.data.video import (
     Annotations,
@@ -49,12 +50,16 @@ _SUBSETS = ("train", "training", "val", "validation", "test", "testing")
 def read_annotations(
     path: str | os.PathLike[str], classes: Sequence[str] | None = None
 ) -> Annotations:
-    """Read annotations: a published bundle's folder, a folder that holds one, or JSON.
+    """Read annotations: a published bundle's folder, a folder that holds one, or files.
 
     JSON is ActivityNet-style: {"database": {video: {"subset", "duration", "fps", "annotations":
     [{"segment": [start_s, end_s], "label"}]}}}, numbers also as strings; or one file per subset,
     without "database" and "subset", whose name says which (anet_anno_train.json). A folder may
     hold it as annotations.json. Segments labeled "Ambiguous" are ambiguous intervals.
+
+    Or what annotation tools save: exports of Label Studio and projects of VIA 3 (JSON), ELAN's .eaf
+    files, one a video, or a folder of them. Their subset is the one that the folder's or the
+    file's name states (test/clip.eaf, train.json), else "annotated".
 
     Args:
         path: The file or folder.
@@ -84,9 +89,10 @@ def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def find_json(folder: Path) -> list[Path]:
-    """Return the JSON files that hold a folder's annotations; none if it is a bundle's folder.
+    """Return the files that hold a folder's annotations; none if it is a bundle's folder.
 
-    That is annotations.json, else the only JSON file, else those that name a subset each.
+    That is annotations.json, else the only JSON file, else those that name a subset each; without
+    JSON, ELAN's files in the folder and those below it.
 
     Raises InputError if there are several and they do not.
     """
@@ -102,18 +108,20 @@ def find_json(folder: Path) -> list[Path]:
             f"{folder}: several JSON files ({', '.join(file.name for file in files[:5])}): say "
             "with --annotations which holds the annotations"
         )
-    return files
+    return files or sorted({*folder.glob("*.eaf"), *folder.glob("*/*.eaf")})
 
 
 def read_document(files: Sequence[Path]) -> dict[str, Any]:
-    """Read the JSON file of annotations, or those of its subsets as if they were one.
+    """Read a file of annotations, or several as if they were one; "warnings" says what is odd.
 
-    Raises InputError if one is missing, empty, not JSON, or holds no annotated videos.
+    Raises InputError if one is missing, empty, damaged, or holds no annotated videos.
     """
     merged: dict[str, Any] = {}
     videos: list[tuple[str, Any]] = []
+    warnings: list[str] = []
     for file in files:
-        document = read_json(file, "annotations", _Object)
+        document, found = _read_file(file)
+        warnings += found
         entries = document.get("database") if isinstance(document, dict) else None
         if entries is None and isinstance(document, dict) and _is_database(document):
             entries, document = document, {}
@@ -128,7 +136,23 @@ def read_document(files: Sequence[Path]) -> dict[str, Any]:
         videos += [*entries.items(), *((name, {}) for name in getattr(entries, "repeated", ()))]
         merged = {**document, **merged}
     merged["database"] = _Object(videos)
+    merged["warnings"] = warnings
     return merged
+
+
+def _read_file(file: Path) -> tuple[Any, list[str]]:
+    """Return a file as ActivityNet-style content, and warnings about it."""
+    if file.suffix.lower() == ".eaf":
+        return _as_document(read_eaf(file), file), []
+    document = read_json(file, "annotations", _Object)
+    found = read_tool(document, str(file))
+    return (document, []) if found is None else (_as_document(found[0], file), found[1])
+
+
+def _as_document(entries: Entries, file: Path) -> dict[str, Any]:
+    folder = file.parent.name.casefold()
+    subset = folder if folder in _SUBSETS else _subset_of(file) or "annotated"
+    return {"database": _Object([(name, {"subset": subset, **one}) for name, one in entries])}
 
 
 def from_document(
@@ -147,7 +171,10 @@ def from_document(
             repeated.append(name)
         else:
             raw[name] = _raw_video(entry, f"{where}: {name}")
-    warnings = counted(repeated, "annotated twice, only the first entry counts")
+    warnings = [
+        *document.get("warnings", ()),
+        *counted(repeated, "annotated twice, only the first entry counts"),
+    ]
     numbers = [name for name, entry in database.items() if _labels_are_numbers(entry)]
     warnings += counted(numbers, "labels are numbers, taken as the names of classes")
     if classes is None and document.get("classes") is not None:

@@ -37,14 +37,14 @@ from co2net_runtime.features import Array, Features, check_features
 from co2net_runtime.files.records import from_mapping
 from co2net_runtime.files.text import read_json
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import EXTRACTION_NAME
 
 FEATURES_FOLDER = "features"
-EXTRACTION_FILE = "extraction.json"
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What a dataset does not say of itself, or says wrongly; None leaves it to the dataset."""
+    """Corrections to a dataset's own description; None keeps the dataset's own value."""
 
     annotations: Path | None = None  # JSON file or annotation folder
     rgb: Path | None = None  # folders of the two streams, both or neither
@@ -58,6 +58,21 @@ class DatasetOptions:
     average_crops: bool = False  # of features (T, crops, D), take the mean over the crops
     train_subset: str | None = None  # by default as `train_test_subsets` says
     test_subset: str | None = None
+
+    def timing_over(self, stated: SnippetTiming) -> SnippetTiming:
+        """Return a stated timing with what these options say in its place.
+
+        Raises InputError if the result is no timing.
+        """
+        given = {
+            name: value
+            for name in SnippetTiming.__dataclass_fields__
+            if (value := getattr(self, name)) is not None
+        }
+        try:
+            return replace(stated, **given)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,7 @@ def open_dataset(
         path: A published bundle (the folder with NAME-I3D-JOINTFeatures.npy and NAME-Annotations,
             or that file), or a folder of per-video features with ActivityNet-style JSON in it or
             named by the options; `pair_streams` says how the files are called.
-        options: Corrections to what the dataset says of itself.
+        options: Corrections to the dataset's own description.
         features: False opens the annotations alone; `path` can then also be an annotation file or
             folder.
         check: Look at every feature file's shape now, rather than when it is used.
@@ -279,15 +294,7 @@ def _timing(
         stated = from_mapping(SnippetTiming, document["timing"], f"{where}: timing")
     elif rates:
         stated = replace(stated, fps=rates.most_common(1)[0][0])
-    given = {
-        name: value
-        for name in SnippetTiming.__dataclass_fields__
-        if (value := getattr(options, name)) is not None
-    }
-    try:
-        return replace(stated, **given)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    return options.timing_over(stated)
 
 
 def _open_store(root: Path, bundle: Path | None, options: DatasetOptions) -> FeatureStore:
@@ -323,9 +330,9 @@ def _read_extraction(
     """Read extraction.json beside the features, None if there is none."""
     folders = (options.rgb, getattr(store, "folder", None), root)
     for folder in folders:
-        if folder is not None and (folder / EXTRACTION_FILE).is_file():
-            content = read_json(folder / EXTRACTION_FILE, "extraction record")
+        if folder is not None and (folder / EXTRACTION_NAME).is_file():
+            content = read_json(folder / EXTRACTION_NAME, "extraction record")
             if not isinstance(content, dict):
-                raise InputError(f"{folder / EXTRACTION_FILE}: expected a JSON object")
+                raise InputError(f"{folder / EXTRACTION_NAME}: expected a JSON object")
             return content
     return None

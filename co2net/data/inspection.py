@@ -63,7 +63,7 @@ class StreamReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a dataset holds."""
+    """The content of a dataset."""
 
     path: str
     snippet_frames: int

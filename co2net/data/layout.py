@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from co2net.data.annotations import ANNOTATIONS_FILE, Annotations, to_document
-from co2net.data.dataset import EXTRACTION_FILE, FEATURES_FOLDER
+from co2net.data.dataset import FEATURES_FOLDER
 from co2net.data.streams import Streams
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Array, check_features
@@ -25,6 +25,7 @@ from co2net_runtime.files.atomic import (
 )
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.options import SnippetTiming
+from co2net_runtime.video.identity import EXTRACTION_NAME
 
 FeatureDtype = Literal["float32", "float16"]
 
@@ -46,7 +47,7 @@ def prepare_layout(folder: str | os.PathLike[str], *, overwrite: bool = False) -
         raise InputError(f"{target}: the folder is not empty: choose another or pass --overwrite")
     features = output_folder(target / FEATURES_FOLDER)
     (target / ANNOTATIONS_FILE).unlink(missing_ok=True)
-    (features / EXTRACTION_FILE).unlink(missing_ok=True)
+    (features / EXTRACTION_NAME).unlink(missing_ok=True)
     return target
 
 
@@ -77,13 +78,20 @@ def write_layout_annotations(
 ) -> None:
     """Write annotations.json, last of all: with it the folder becomes a dataset.
 
-    extraction: what made the features, written beside them as extraction.json.
+    Args:
+        folder: The dataset's folder; the features are in it already.
+        annotations: The annotations.
+        timing: Where snippets lie in time.
+        rgb_dim: Channels of the RGB stream; the flow's follow.
+        flow_dim: Channels of the flow stream.
+        extraction: How the features were made; written beside them as extraction.json.
 
-    Raises InputError if the folder cannot be written.
+    Raises:
+        InputError: The folder cannot be written.
     """
     if extraction is not None:
         text = json.dumps(extraction, indent=1) + "\n"
-        write_text(folder / FEATURES_FOLDER / EXTRACTION_FILE, text)
+        write_text(folder / FEATURES_FOLDER / EXTRACTION_NAME, text)
     document = {
         **to_document(annotations),
         "timing": to_mapping(timing),

@@ -18,7 +18,10 @@ _TRANSPOSED_FROM = 3
 def frame_rates(annotations: Annotations, timing: SnippetTiming, *, forced: bool) -> Annotations:
     """Compare the videos' own frame rates with the dataset's, and warn where they differ.
 
-    forced: the dataset's was given by the user and counts for all videos.
+    Args:
+        annotations: The annotations.
+        timing: The dataset's timing.
+        forced: The user gave the dataset's frame rate, and it counts for all videos.
     """
     other = [v.name for v in annotations.videos if v.fps is not None and v.fps != timing.fps]
     if not forced:
@@ -35,7 +38,10 @@ def unlearnable(
 ) -> list[str]:
     """Name the classes that no training video shows, and what that costs.
 
-    train: the subset to train on; nothing is found without. store: only the videos in it count.
+    Args:
+        annotations: The annotations.
+        train: The subset to train on; without it nothing is found.
+        store: Only the videos in it count.
     """
     if train is None:
         return []

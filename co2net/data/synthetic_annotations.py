@@ -7,7 +7,7 @@ from co2net.data.video import Annotations, Video
 TRAIN_SUBSET, TEST_SUBSET = "train", "test"
 
 # every third video tests
-_TEST_EVERY = 3
+TEST_EVERY = 3
 
 # one video in this many shows a second class
 _TWO_CLASSES_EVERY = 5
@@ -27,15 +27,15 @@ def random_annotations(classes: int, videos: int, seed: int) -> Annotations:
 
     Raises ValueError if there is no class, or no video in one of the subsets.
     """
-    if classes < 1 or videos < _TEST_EVERY:
+    if classes < 1 or videos < TEST_EVERY:
         raise ValueError(
-            f"expected at least 1 class and {_TEST_EVERY} videos, got {classes} and {videos}"
+            f"expected at least 1 class and {TEST_EVERY} videos, got {classes} and {videos}"
         )
     names = tuple(_NAMES[c] if c < len(_NAMES) else f"Action{c + 1}" for c in range(classes))
     made: dict[str, list[Video]] = {TRAIN_SUBSET: [], TEST_SUBSET: []}
     everything = []
     for number in range(videos):
-        subset = TEST_SUBSET if number % _TEST_EVERY == _TEST_EVERY - 1 else TRAIN_SUBSET
+        subset = TEST_SUBSET if number % TEST_EVERY == TEST_EVERY - 1 else TRAIN_SUBSET
         label = len(made[subset]) % classes
         video = _random_video(f"{subset}_{number:04d}", subset, label, classes, [seed, number])
         made[subset].append(video)

@@ -13,13 +13,16 @@ from co2net_runtime.files.records import nearest
 Item = TypeVar("Item")
 
 # (train, test) of the datasets in use; the first pair of which both exist is the default
-_CONVENTIONS = (
+_CONVENTIONS: tuple[tuple[str | None, str | None], ...] = (
     ("training", "validation"),
     ("train", "test"),
     ("train", "validation"),
     ("train", "val"),
     ("training", "test"),
     ("validation", "test"),
+    ("training", None),  # a file of one split alone; "validation" may be either
+    ("train", None),
+    (None, "test"),
 )
 
 
@@ -78,12 +81,13 @@ def train_test_subsets(
 
     A given name counts, whatever its case. What is not given follows the convention that the
     subsets show: training and validation (ActivityNet), train and test, or validation and test
-    (THUMOS14); None where none fits.
+    (THUMOS14), or the name alone where one of the two is missing; None where none fits.
 
     Raises InputError if a given name is no subset.
     """
     spelled = {name.casefold(): name for name in annotations.subsets}
-    fitting = (pair for pair in _CONVENTIONS if pair[0] in spelled and pair[1] in spelled)
+    there = {*spelled, None}
+    fitting = (pair for pair in _CONVENTIONS if there.issuperset(pair))
     default = next(fitting, (None, None))
 
     def choose(given: str | None, otherwise: str | None) -> str | None:

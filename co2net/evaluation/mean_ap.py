@@ -221,7 +221,11 @@ def candidate_pairs(
 ) -> Pairs:
     """Return all pairs of a prediction and an instance of its video with tIoU >= min_tiou > 0.
 
-    same_class: only pairs of one class; otherwise of any two.
+    Args:
+        ground_truth: The instances.
+        predictions: The predictions.
+        min_tiou: The lowest tIoU of a pair.
+        same_class: Only pairs of one class; otherwise of any two.
     """
     truth_keys, keys = ground_truth.videos, predictions.videos
     if same_class:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from co2net.aligned import aligned
 from co2net.config import Select
 from co2net.training.best import SELECTIONS, headline_average
 from co2net.training.run_folder import RunFolder
@@ -76,14 +77,6 @@ def to_table(summaries: Sequence[RunSummary]) -> str:
             mean, std = _spread(rows)
             values = [f"{mean[key]:.2f}±{std[key]:.2f}" for key in mean]
             lines.append(["mean±std", name, "", *values])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
     select = summaries[0].select
     notes = [] if select == "last" else [f"{select}: {SELECTIONS[select]}"]
     if (detection := summaries[0].last.get("detection")) is not None:
@@ -91,7 +84,7 @@ def to_table(summaries: Sequence[RunSummary]) -> str:
             0,
             f"detection mAP in percent on {detection['subset']}, protocol {detection['protocol']}",
         )
-    return "\n".join([*text, *notes])
+    return "\n".join([*aligned(lines, left=2), *notes])
 
 
 def _columns(row: dict[str, Any]) -> dict[str, float]:

@@ -82,7 +82,8 @@ def headline_average(averages: dict[str, float]) -> tuple[str, float]:
 def undecided_note(records: Iterable[Mapping[str, Any]]) -> str | None:
     """Return a note if the hold-out's mAP ties in all evaluations, so that the loss chose.
 
-    records: The lines of metrics.jsonl.
+    Args:
+        records: The lines of metrics.jsonl.
     """
     found = [record["holdout"] for record in records if record.get("holdout")]
     maps = [each["classification_map"] for each in found]

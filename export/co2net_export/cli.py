@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from co2net.cli.dataset_options import dataset_options
+from co2net.cli.dataset_options import DATASET_GROUPS, dataset_options
 from co2net.data.dataset import DatasetOptions
 from co2net_runtime.artefact.contract import Optimize, Precision
 from co2net_runtime.cli.console import Command, note, quiet_option, version_option
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
+from co2net_runtime.files.records import to_mapping
+from co2net_runtime.options import SnippetTiming
 
 if TYPE_CHECKING:
     from co2net.checkpoint import Checkpoint
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("co2net-export", cls=Command)
+OPTION_GROUPS = {
+    "int8": "--calibration --calibration-videos --calibration-method --float-layer "
+    "--strict --sensitivity",
+    "Gate": "--gate --no-gate --held-out-videos",
+    "Published checkpoint": "--published --pool-kernel",
+    **DATASET_GROUPS,
+}
+
+
+@click.command("co2net-export", cls=Command, option_groups=OPTION_GROUPS)
 @click.argument("checkpoint", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option(
@@ -145,7 +156,7 @@ def main(
     (NAME.fp32-cpu.onnx with --optimize cpu). It is only written if its outputs, its decisions and
     its mAP are those of the PyTorch model within the precision's bounds; decisions and mAP are
     compared where DATA is given. A model card, NAME.md, goes beside it. With --published, --classes
-    names the model's classes, and --stride and --fps set its snippet timing.
+    names the model's classes, and --stride, --fps and --offset-frames set its snippet timing.
 
     Exit codes: 0 written, 2 wrong input, 3 the gate is not met and nothing was written.
 
@@ -162,6 +173,8 @@ def main(
 
     if checkpoint.is_dir():
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
+    if calibration is None:
+        _check_used(dataset_options, published)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
     options = from_mapping(
@@ -228,15 +241,17 @@ def _load(
         raise click.UsageError("--pool-kernel goes with --published: CHECKPOINT carries its own")
     else:
         loaded = Checkpoint.load(path)
-    timing = loaded.timing
-    try:
-        if dataset_options.snippet_frames is not None:
-            timing = dataclasses.replace(timing, snippet_frames=dataset_options.snippet_frames)
-        if dataset_options.fps is not None:
-            timing = dataclasses.replace(timing, fps=dataset_options.fps)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return dataclasses.replace(loaded, timing=timing)
+    return dataclasses.replace(loaded, timing=dataset_options.timing_over(loaded.timing))
+
+
+def _check_used(dataset_options: DatasetOptions, published: bool) -> None:
+    """Raise UsageError for an option of the dataset where there is none."""
+    of_the_model = {*SnippetTiming.__dataclass_fields__, *(("classes",) if published else ())}
+    for name, default in to_mapping(DatasetOptions()).items():
+        if name not in of_the_model and getattr(dataset_options, name) != default:
+            more = " or --published" if name == "classes" else ""
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} is about DATA: it goes with --calibration{more}")
 
 
 def _exporter(
@@ -279,7 +294,7 @@ def _exporter(
 
 def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
     from co2net_export.parity.gate import Gate, default_gate
-    from co2net_runtime.files.records import from_mapping, to_mapping
+    from co2net_runtime.files.records import from_mapping
 
     values = to_mapping(default_gate(precision, optimize))
     for bound in bounds:

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 
 from co2net_export.graph.session import open_graph
-from co2net_export.parity.decisions import Decisions, Outputs
 from co2net_export.parity.parity import HeldOut, run_video
 from co2net_export.precision.calibration import Histogram
 from co2net_export.precision.fp16 import with_rounding
 from co2net_export.precision.int8 import layer_names
 from co2net_export.precision.options import PrecisionOptions, lower, lowered_layers
 from co2net_runtime.cli.console import progress
+from co2net_runtime.decoding.decisions import Decisions, Outputs
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features
 

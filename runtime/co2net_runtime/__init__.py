@@ -7,7 +7,7 @@ features     feature files -> (T, D) float32, checked
 video        videos -> features by backbones; VideoLocalizer: videos -> Detections
 options      how snippets relate to time, and the constants of decoding
 errors       what can go wrong on the user's side
-artefact     what a model file says of itself
+artefact     the metadata of model files
 network      features -> activations: batches, chunks, many files
 decoding     (cas, attention) -> segments
 backends     ONNX Runtime and TensorRT behind one protocol, and EngineOptions

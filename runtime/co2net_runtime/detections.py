@@ -1,5 +1,6 @@
 """Detections of one video, and the files they are written to and read from."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,24 @@ from co2net_runtime.files.text import label_name, normalized, read_json
 
 FORMAT_VERSION = "co2net 1"
 
+# the double before 1, and the least one of full precision
+_BELOW_ONE, _ABOVE_ZERO = float(np.nextafter(1, 0)), float(np.finfo(np.float64).tiny)
+
+# of a time in a result file: beyond all videos, and far from where arithmetic overflows
+_LONGEST_S = 1e12
+
 _TWICE = "{!r} is there twice: which one counts cannot be told"
+
+
+def confidences(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return scores (any shape) as numbers between 0 and 1, exclusive, in the same order.
+
+    confidence = 1 / (1 + exp(-score)), the logistic function: 0.5 at score 0, 0.95 at 3. It
+    orders segments as the score does and does not depend on the other segments. It is not a
+    calibrated probability. Scores beyond about 37 all have the number next to 1.
+    """
+    logistic = np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
+    return np.clip(logistic, _ABOVE_ZERO, _BELOW_ONE)
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,11 @@ class Segment:
     end_s: float  # seconds
     score: float  # unbounded, can be negative
     label: str  # name of the class
+
+    @property
+    def confidence(self) -> float:
+        """The score as a number between 0 and 1 (`confidences`)."""
+        return float(confidences(self.score))
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,11 @@ class Detections:
         ):
             yield Segment(start, end, score, self.classes[label])
 
+    @property
+    def confidences(self) -> npt.NDArray[np.float64]:
+        """The scores as numbers between 0 and 1 (`confidences`), (N,)."""
+        return confidences(self.scores)
+
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Detections":
         """Return the detections that a mask (N,) or an index array picks."""
         return Detections(self.segments[keep], self.scores[keep], self.labels[keep], self.classes)
@@ -73,17 +101,38 @@ class Detections:
             keep[order[top_k:]] = False
         return self.select(keep)
 
+    def best_per_component(self) -> "Detections":
+        """Return the best segment of each component and class: none overlaps in its class.
+
+        A component is a run of snippets above the lowest attention threshold; all segments of a
+        class in it lie within the longest one. The best is the first that soft-NMS took, so these
+        must be all detections of the decoder, in its order. Live streams have the same choice.
+        """
+        by_place = np.lexsort((-self.segments[:, 1], self.segments[:, 0], self.labels))
+        first: dict[int, int] = {}  # a component's number -> index of its best
+        component, label, reach = -1, -1, -np.inf
+        for index in by_place.tolist():
+            start, end = self.segments[index]
+            if self.labels[index] != label or start >= reach:
+                component, label, reach = component + 1, self.labels[index], end
+            first[component] = min(first.get(component, index), index)
+        return self.select(np.array(sorted(first.values()), dtype=np.intp))
+
     def at_operating_point(self, share: float = 0.1) -> "Detections":
         """Return those whose score is positive and at least `share` of the video's best."""
         best = self.scores.max(initial=0.0)
         return self.select((self.scores > 0) & (self.scores >= share * best))
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Return the segments as ActivityNet result records, times in seconds, full precision."""
+        """Return the segments as ActivityNet result records, times in seconds, full precision.
+
+        With a key of ours, "confidence".
+        """
         return [
-            {"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]}
-            for one in self
-        ]
+            {"label": one.label, "score": one.score, "confidence": confidence,
+             "segment": [one.start_s, one.end_s]}
+            for one, confidence in zip(self, self.confidences.tolist(), strict=True)
+        ]  # fmt: skip
 
     @staticmethod
     def from_records(records: Any, classes: tuple[str, ...], where: str) -> "Detections":
@@ -100,7 +149,8 @@ class Detections:
                 label, score = label_name(record["label"]), float(record["score"])
                 if label not in index:
                     raise InputError(f"{where}: unknown label {label!r}")
-                if not (end >= start and np.isfinite([start, end, score]).all()):
+                within = -_LONGEST_S <= start <= end <= _LONGEST_S
+                if not (within and math.isfinite(score)):
                     raise InputError(
                         f"{where}: a segment from {start} to {end} with score {score}: expected "
                         "finite numbers and end >= start"
@@ -131,10 +181,13 @@ def read_results(
 ) -> dict[str, Detections]:
     """Read an ActivityNet result file: {"results": {video: [record, ...]}}.
 
-    classes: the known labels; without them, the labels found, sorted.
+    Args:
+        path: The file.
+        classes: The known labels; without them, the labels found, sorted.
 
-    Raises InputError if the file is missing, empty, no such JSON, lists a video twice, or a record
-    is damaged.
+    Raises:
+        InputError: The file is missing, empty or not such JSON, it lists a video twice, or a
+            record is damaged.
     """
     document = read_json(path, "predictions", _without_repeats)
     results = document.get("results") if isinstance(document, dict) else None

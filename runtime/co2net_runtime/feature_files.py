@@ -59,7 +59,7 @@ def expand_lists(arguments: Iterable[str]) -> Iterator[str]:
             continue
         path = argument[1:]
         try:
-            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+            text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
         names = [line for line in text.splitlines() if line.strip()]

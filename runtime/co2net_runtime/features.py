@@ -47,6 +47,11 @@ class FeatureFile:
         """The file, or both files, for error texts."""
         return str(self.path) if self.flow_path is None else f"{self.path} with {self.flow_path}"
 
+    @property
+    def film(self) -> Path | None:
+        """The video that the features are extracted from now; None where they were before."""
+        return None
+
     def read(self, feature_dim: int | None = None) -> Features:
         """Read the features; RGB channels come first.
 
@@ -104,7 +109,7 @@ class FeatureFile:
         """End a reading in another thread that takes long; here none does."""
 
     def mapped(self) -> tuple[Array, ...]:
-        """Return what `streams` does if it all stays on disk, else nothing.
+        """Return the arrays of `streams` if all of them are memory-mapped, else an empty tuple.
 
         Raises InputError as `read` does.
         """
@@ -168,7 +173,7 @@ def choose_arrays(
     Args:
         arrays: By name.
         where: The archive, for errors.
-        feature_dim: The width of which one array may be, if none of the rules below decides.
+        feature_dim: The width that tells the array, where the rules below do not.
         key: The name of the array to take.
 
     Returns:
@@ -196,9 +201,13 @@ def choose_arrays(
 def as_rows(array: Array, where: str, *, average_crops: bool = False) -> Array:
     """Return features as (T, D): axes of length 1 are dropped, (T, 1, 1, D) or (1, T, D).
 
-    average_crops: of (T, crops, D) or (crops, T, D), return the mean over the crops, float32.
+    Args:
+        array: The features as a file holds them.
+        where: Name of their source, for error texts.
+        average_crops: Of (T, crops, D) or (crops, T, D), return the mean over the crops, float32.
 
-    Raises InputError for crops that are not to be averaged; `where` names the source.
+    Raises:
+        InputError: There are crops, and they are not to be averaged.
     """
     if array.ndim <= 2 or not array.size or array.dtype.kind != "f":
         return array

@@ -42,7 +42,8 @@ class Localizer:
         """Open a model. What is asked for runs, or it is an error: nothing falls back.
 
         Args:
-            path: An ONNX file of co2net-export, or an engine of co2net-engine (.engine).
+            path: An ONNX file of co2net-export, an engine of co2net-engine (.engine), or a model
+                on the Hugging Face Hub: hf://ORG/NAME, see `local_model`.
             options: How to run it: engine, device, threads and the rest. The default for a file
                 exported with --optimize cpu is its fast form, which takes 0.3 s to open;
                 `EngineOptions(cpu_form="plain")` opens at once and is the better choice for fewer
@@ -52,13 +53,14 @@ class Localizer:
                 missing, a warning and the whole video at once.
 
         Raises:
-            InputError: The file is missing or damaged.
+            InputError: The file is missing or damaged, or the Hub does not give it.
             ContractError: The file is not one of co2net-export.
-            MissingDependencyError: The engine is not installed.
+            MissingDependencyError: The engine, or huggingface_hub, is not installed.
             BackendError: The engine refuses the model or does not run where it should.
 
         Example:
             Localizer.load("model.onnx", EngineOptions(device="cpu", threads=2))
+            Localizer.load("hf://org/name")
         """
         return Localizer(Network.open(path, options, chunk=chunk))
 

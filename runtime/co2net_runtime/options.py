@@ -66,9 +66,9 @@ class DecodeOptions:
 
     class_threshold: float = 0.2  # video-level softmax probability that localizes a class
     video_topk_divisor: int = 10  # a class's score: mean of its top max(1, T // divisor) snippets
-    threshold_min: float = 0.1  # of the attention; thresholds are linearly spaced
-    threshold_max: float = 0.9
-    threshold_count: int = 10
+    threshold_min: float = 0.1  # the lowest threshold of the attention
+    threshold_max: float = 0.9  # the highest
+    threshold_count: int = 10  # how many, linearly spaced
     outer_margin: float = 0.25  # width of the outer region on either side, in segment lengths
     class_score_weight: float = 0.2  # of the video-level probability in a segment's score
     nms_sigma: float = 0.3  # of the Gaussian soft-NMS, exp(-tIoU^2 / sigma)

@@ -20,7 +20,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     && userdel --remove ubuntu \
     && useradd --uid 1000 --create-home co2net \
     && install --directory --owner=co2net /cache /data
-USER co2net
+USER 1000
 WORKDIR /data
 VOLUME /cache
 ENTRYPOINT ["co2net-infer"]

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from co2net.checkpoint import Checkpoint
 from co2net_export.cli import main
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.options import SnippetTiming
 
 
 def run(*arguments):
@@ -52,20 +53,29 @@ def test_published_state_dicts_with_their_classes_and_timing(tiny, tmp_path):
     (tmp_path / "classes.txt").write_text("Run\nJump\nThrow\n")
     result = run(
         tmp_path / "published.pkl", tmp_path / "model.onnx", "--published", "--classes",
-        tmp_path / "classes.txt", "--pool-kernel", "5", "--stride", "8", "--fps", "30", "--quiet",
+        tmp_path / "classes.txt", "--pool-kernel", "5", "--stride", "8", "--fps", "30",
+        "--offset-frames", "4", "--quiet",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     contract = contract_of(tmp_path / "model.onnx")
     assert contract.classes == ("Run", "Jump", "Throw")
     assert (contract.pool_kernel, contract.receptive_field.attention) == (5, 5)
-    assert (contract.timing.snippet_frames, contract.timing.fps) == (8, 30)
+    assert contract.timing == SnippetTiming(snippet_frames=8, fps=30, offset_frames=4)
     (tmp_path / "classes.txt").write_text("Run\nJump\n")
     assert "the classifier has 3 classes, the class list 2" in fails(
         tmp_path / "published.pkl", tmp_path / "other.onnx", "--published", "--classes",
         tmp_path / "classes.txt",
     )  # fmt: skip
     assert not (tmp_path / "other.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [("--classes", "c.txt"), ("--rgb-dim", "4"), ("--key", "a"), ("--test-subset", "x")]
+)
+def test_options_about_data_without_data_are_not_passed_over(checkpoint_path, tmp_path, option):
+    line = fails(checkpoint_path, tmp_path / "model.onnx", *option)
+    assert f"{option[0]} is about DATA: it goes with --calibration" in line
 
 
 def test_int8_on_held_out_decisions(checkpoint_path, data, tmp_path):

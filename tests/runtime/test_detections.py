@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net_runtime.detections import Detections, Segment, read_results, results_document
+from co2net_runtime.detections import (
+    Detections,
+    Segment,
+    confidences,
+    read_results,
+    results_document,
+)
 from co2net_runtime.errors import InputError
 
 CLASSES = ("Jump", "Throw")
@@ -63,6 +69,7 @@ def test_by_score_is_stable():
         ({"label": "Run", "score": 1, "segment": [0, 1]}, "unknown label 'Run'"),
         ({"label": "Jump", "score": 1, "segment": [2, 1]}, r"from 2\.0 to 1\.0"),
         ({"label": "Jump", "score": "nan", "segment": [0, 1]}, "finite numbers"),
+        ({"label": "Jump", "score": 1, "segment": [0, 1e308]}, "finite numbers"),
         ({"label": "Jump", "score": 1}, "expected records with"),
         ({"label": "Jump", "score": 1, "segment": [0]}, "expected records with"),
     ],
@@ -117,3 +124,30 @@ def test_names_are_compared_without_a_byte_order_mark_and_white_space(tmp_path):
     )
     with pytest.raises(InputError, match="a label is null: expected the class's name"):
         read_results(tmp_path / "p.json")
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20))
+def test_confidence_lies_between_0_and_1_and_keeps_the_order(scores):
+    found = confidences(np.sort(scores))
+    assert ((found > 0) & (found < 1)).all()
+    assert (np.diff(found) >= 0).all()
+
+
+def test_confidence_is_the_logistic_function():
+    np.testing.assert_allclose(confidences([0, 3, -1]), [0.5, 1 / (1 + np.exp(-3)), 1 / (1 + np.e)])
+    assert (np.diff(confidences(np.arange(-30, 30))) > 0).all()
+    (record,) = detections([(0, 1, 2.0, 0)]).to_records()
+    (segment,) = detections([(0, 1, 2.0, 0)])
+    assert record["confidence"] == segment.confidence == confidences(2.0)
+
+
+def test_the_best_of_each_component_is_the_first_taken():
+    """Components 0-9 and 12-15 of class 0, 0-9 of class 1; the order is the decoder's."""
+    found = detections(
+        [(2, 3, 5.0, 0), (0, 9, 4.0, 0), (12, 3, 3.0, 0), (12, 1, 2.0, 0), (6, 1, 1.0, 0),
+         (0, 9, -0.5, 1), (1, 2, -0.1, 1)]
+    )  # fmt: skip
+    best = found.best_per_component()
+    assert best.segments.tolist() == [[2, 5], [12, 15], [0, 9]]
+    assert best.scores.tolist() == [5.0, 3.0, -0.5]
+    assert len(detections([]).best_per_component()) == 0

@@ -67,12 +67,19 @@ def test_packages_leave_no_lists_and_no_cache(file):
 
 def test_nothing_runs_as_root(file):
     names = [name for name, _ in file]
-    assert arguments(file, "USER") == ["co2net"]
+    assert arguments(file, "USER") == ["1000"]  # a number: Kubernetes' runAsNonRoot reads no names
     last_run = len(names) - 1 - names[::-1].index("RUN")
     assert names.index("USER") > last_run
     (added,) = [run for run in arguments(file, "RUN") if "useradd" in run]
     assert "--uid 1000" in added
     assert "/cache /data" in added  # writable for that user
+
+
+def test_the_user_may_open_a_jetsons_gpu():
+    """/dev/nvmap is root:video: outside of the group CUDA finds no GPU."""
+    text = (FOLDER / "jetson.Dockerfile").read_text()
+    assert "useradd --uid 1000 --groups video" in text
+    assert "--group-add video --group-add $(stat" in (FOLDER / "README.md").read_text()
 
 
 def test_exec_form_and_absolute_folders(file):
@@ -94,7 +101,7 @@ def test_extras_are_the_projects(file):
         for named in re.findall(r"(?:\.whl\)|\.)\[([\w,]+)\]", run)
         for extra in named.split(",")
     }
-    assert extras
+    assert extras or "l4t" in arguments(file, "FROM")[0]  # JetPack has all that is needed
     assert extras <= set(project["optional-dependencies"])
 
 

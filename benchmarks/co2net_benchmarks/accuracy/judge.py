@@ -84,9 +84,15 @@ def judge_predictions(
     videos = _annotated(dataset, subset)
     inside = {video.name for video in videos}
     everywhere = {video.name for video in dataset.annotations.videos}
-    results = {
-        _annotated_name(name, everywhere): found for name, found in read_results(path).items()
-    }
+    results = {}
+    for name, found in read_results(path).items():
+        known = _annotated_name(name, everywhere)
+        if known in results:
+            raise InputError(
+                f"{path}: {known!r} is there twice, with and without {FILE_PREFIX}: which one "
+                "counts cannot be told"
+            )
+        results[known] = found
     if results and not inside & set(results):
         raise InputError(
             f"{path}: none of its {len(results)} videos is in the subset {subset!r} of "

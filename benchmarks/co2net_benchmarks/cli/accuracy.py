@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from co2net.cli.dataset_options import source_options
+from co2net.cli.dataset_options import DATASET_GROUPS, source_options
 from co2net.data.dataset import Dataset, DatasetOptions, open_dataset
 from co2net.data.video import counted
 from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
@@ -23,7 +23,12 @@ from co2net_benchmarks.accuracy.protocols import parse_tious
 from co2net_benchmarks.accuracy.recall import recall_at
 from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
-from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
+from co2net_benchmarks.cli.options import (
+    ENGINE_GROUPS,
+    engine_options,
+    explain_option,
+    print_tables,
+)
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
 from co2net_runtime.backends import EngineOptions
@@ -79,7 +84,15 @@ class Counts(click.ParamType[tuple[int, ...]]):
         return counts
 
 
-@click.command(cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    "Rules": "--subset --protocol --tious --recall --missing",
+    "Tables": "--per-class --analyze --tiou --compare --explain",
+    **DATASET_GROUPS,
+    **ENGINE_GROUPS,
+}
+
+
+@click.command(cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("predictions", type=_PATH, metavar="PREDICTIONS.json|MODEL.onnx")
 @click.argument("data", type=_PATH)
 @source_options
@@ -183,7 +196,8 @@ def accuracy(
     runs_models = any(map(is_model, sources))
     if engine != EngineOptions() and not runs_models:
         raise click.UsageError("--threads, --device and --backend are for models")
-    dataset = open_dataset(data, dataset_options, features=runs_models)
+    # a damaged file is that video's failure, and none of this where it is of another subset
+    dataset = open_dataset(data, dataset_options, features=runs_models, check=False)
     for warning in dataset.warnings:
         console.note(f"warning: {warning}", quiet=quiet)
     subset = subset or _default_subset(dataset)

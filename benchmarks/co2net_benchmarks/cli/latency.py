@@ -6,7 +6,12 @@ from typing import get_args
 
 import click
 
-from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
+from co2net_benchmarks.cli.options import (
+    ENGINE_GROUPS,
+    engine_options,
+    explain_option,
+    print_tables,
+)
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.inputs import LENGTH_MIXES
 from co2net_benchmarks.latency.run import Plan, Scenario, measure
@@ -51,7 +56,7 @@ class Lengths(click.ParamType[tuple[int, ...]]):
         return lengths
 
 
-@click.command(cls=console.Command, epilog=EPILOG)
+@click.command(cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
     "--lengths",

@@ -15,17 +15,26 @@ explain_option = click.option(
 )
 
 
+# headings on the help page of a command that has these options
+ENGINE_GROUPS = {
+    "Engine": "--threads --device --backend",
+}
+
+
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --threads, --device and --backend; they arrive as `engine`."""
+    """Add --threads, --device, --backend and --bf16; they arrive as `engine`."""
 
     @click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator.")
     @click.option("--device", default="auto", help="cpu, cuda:0, ...  [default: auto]")
     @click.option(
         "--backend", type=click.Choice(BACKENDS), default="auto", help="Engine of the runtime."
     )
+    @click.option("--bf16", is_flag=True, help="Let the runtime compute in bfloat16 on the CPU.")
     @wraps(function)
-    def with_engine(*args: Any, threads: int | None, device: str, backend: Any, **rest: Any) -> Any:
-        engine = EngineOptions(threads=threads, device=device, backend=backend)
+    def with_engine(
+        *args: Any, threads: int | None, device: str, backend: Any, bf16: bool, **rest: Any
+    ) -> Any:
+        engine = EngineOptions(threads=threads, device=device, backend=backend, bf16=bf16)
         return function(*args, engine=engine, **rest)
 
     return with_engine

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import click
 
+from co2net.cli.dataset_options import DATASET_GROUPS
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
 from co2net_benchmarks.cli.latency import Lengths
-from co2net_benchmarks.cli.options import engine_options, explain_option, print_tables
+from co2net_benchmarks.cli.options import (
+    ENGINE_GROUPS,
+    engine_options,
+    explain_option,
+    print_tables,
+)
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.run_file import Run, now
 from co2net_runtime.backends import EngineOptions
@@ -22,13 +28,20 @@ EPILOG = """
 Examples:
   co2net-bench parity run/best.ckpt model.onnx
   co2net-bench parity run/best.ckpt model.fp16.onnx model.int8.onnx --features data/
+  co2net-bench parity run/best.ckpt model.onnx --bf16 --features data/
   co2net-bench parity run/best.ckpt model.fp16.onnx --bisect
 """
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    **DATASET_GROUPS,
+    **ENGINE_GROUPS,
+}
+
+
+@click.command(cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("checkpoint", type=_PATH)
 @click.argument("artefacts", nargs=-1, required=True, type=_PATH, metavar="ARTEFACT...")
 @click.option(

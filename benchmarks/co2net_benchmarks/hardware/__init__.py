@@ -1,1 +1,1 @@
-"""The machine behind a figure: its description, its energy, its best matrix product."""
+"""The machine behind a figure: its description and its best matrix product."""

@@ -1,4 +1,4 @@
-"""A Jetson's own report: release, power mode, clocks, temperatures (jetson-stats)."""
+"""A Jetson's own report: release, power mode and draw, clocks, temperatures (jetson-stats)."""
 
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ class Jetson:
     power_mode: str | None  # as nvpmodel names it
     clocks_locked: bool | None  # whether jetson_clocks is on; None without jetson-stats
     temperatures_c: dict[str, float]  # by sensor; empty without jetson-stats
+    power_w: float | None = None  # of the whole board as the run began; None without jetson-stats
 
 
 def read_jetson(root: Path = Path("/")) -> Jetson | None:
@@ -24,8 +25,7 @@ def read_jetson(root: Path = Path("/")) -> Jetson | None:
         release = (root / "etc/nv_tegra_release").read_text(encoding="utf-8").splitlines()[0]
     except (OSError, IndexError):
         return None
-    locked, temperatures = _from_jetson_stats()
-    return Jetson(release.lstrip("# "), _power_mode(), locked, temperatures)
+    return Jetson(release.lstrip("# "), _power_mode(), *_from_jetson_stats())
 
 
 def _power_mode() -> str | None:
@@ -43,14 +43,14 @@ def _power_mode() -> str | None:
 
 
 @contextmanager
-def jetson_stats(interval_s: float = 1.0) -> Iterator[Any]:
+def _jetson_stats() -> Iterator[Any]:
     """Yield jetson-stats' connection to its service, None without it."""
     try:
         from jtop import jtop  # type: ignore[import-not-found]  # on Jetsons only
     except ImportError:
         yield None
         return
-    board = jtop(interval=interval_s)
+    board = jtop()
     try:
         board.start()
     except Exception:  # jtop's errors share no base class
@@ -62,13 +62,14 @@ def jetson_stats(interval_s: float = 1.0) -> Iterator[Any]:
         board.close()
 
 
-def _from_jetson_stats() -> tuple[bool | None, dict[str, float]]:
-    with jetson_stats() as board:
+def _from_jetson_stats() -> tuple[bool | None, dict[str, float], float | None]:
+    with _jetson_stats() as board:
         if board is None:
-            return None, {}
+            return None, {}, None
         readings = {
             name: float(sensor["temp"])
             for name, sensor in board.temperature.items()
             if sensor.get("online", True)
         }
-        return bool(board.jetson_clocks), readings
+        watts = float(board.power["tot"]["power"]) / 1e3
+        return bool(board.jetson_clocks), readings, watts

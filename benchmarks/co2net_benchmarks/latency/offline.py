@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from co2net_benchmarks.hardware.energy import Meter
 from co2net_benchmarks.latency.single_stream import Advance
 from co2net_benchmarks.runners.pool import RunnerPool
 from co2net_benchmarks.runners.process import RunnerProcess
@@ -26,7 +25,6 @@ class OfflineResult:
     ratio: Interval  # time over the reference's, turn by turn
     segments: int  # found in all videos
     peak_rss_bytes: int | None
-    joules_per_video_minute: float | None  # of the machine in its turns; None without a meter
 
 
 def measure_offline(
@@ -34,19 +32,17 @@ def measure_offline(
     paths: Sequence[Path],
     lengths: Sequence[int],
     snippet_s: float,
-    meter: Meter | None,
     advance: Advance,
 ) -> list[OfflineResult]:
     """Work through all videos with every process, in turns of an eighth of them each.
 
-    Every turn takes each eighth video, so that all turns hold long and short ones.
+    Every turn takes every eighth video, so that all turns hold long and short ones.
 
     Args:
         pool: The open targets.
         paths: Feature files in the mix's order.
         lengths: Their snippets.
         snippet_s: Seconds of video per snippet.
-        meter: Counts energy, if there is one.
         advance: Called with the progress, in snippets times processes.
 
     Returns:
@@ -58,24 +54,19 @@ def measure_offline(
     turns: dict[str, list[float]] = {}
     segments: dict[str, int] = {}
     peaks: dict[str, int | None] = {}
-    joules: dict[str, float] = {}
     counts = []
     for turn in range(min(TURNS, len(paths))):
         chosen = [str(path) for path in paths[turn::TURNS]]
         counts.append(sum(lengths[turn::TURNS]))
-        before = meter.joules() if meter else 0.0
 
         def act(process: RunnerProcess, files: list[str] = chosen) -> dict[str, object]:
             return process.ask("run_all", paths=files)
 
         for process, answer, _ in pool.take_turns(act):
-            after = meter.joules() if meter else 0.0
             name = process.name
             turns.setdefault(name, []).append(answer["wall_s"])
             segments[name] = segments.get(name, 0) + answer["segments"]
             peaks[name] = answer["peak_rss_bytes"]
-            joules[name] = joules.get(name, 0.0) + after - before
-            before = after
             advance(counts[-1])
     measured = {process.name: turns[process.name] for process in pool.processes}
     snippets = sum(counts)
@@ -94,7 +85,6 @@ def measure_offline(
             ratio=paired_ratio([[wall] for wall in walls], [[wall] for wall in reference]),
             segments=segments[name],
             peak_rss_bytes=peaks[name],
-            joules_per_video_minute=joules[name] / (video_s / 60) if meter else None,
         )
         for name, walls in measured.items()
     ]

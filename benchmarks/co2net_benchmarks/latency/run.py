@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from co2net.data.video import evenly
-from co2net_benchmarks.hardware.energy import open_meter
 from co2net_benchmarks.inputs import LENGTH_MIXES, FeatureSource
 from co2net_benchmarks.latency.offline import OfflineResult, measure_offline
 from co2net_benchmarks.latency.single_stream import (
@@ -59,7 +58,6 @@ class LatencyResults:
     lengths: tuple[LengthResult, ...] = ()  # single-stream, as are cold_starts
     cold_starts: tuple[ColdStart, ...] = ()
     offline: tuple[OfflineResult, ...] = ()
-    energy_meter: str | None = None  # what the energy figures count; None without a meter
 
     @property
     def gemm_peak(self) -> float | None:
@@ -94,7 +92,7 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
         run = _Run(pool, plan, Path(name), quiet=quiet)
         lengths = run.lengths() if "single-stream" in plan.scenarios else []
         cold = run.cold_starts() if "single-stream" in plan.scenarios else []
-        offline, meter = run.offline() if "offline" in plan.scenarios else ([], None)
+        offline = run.offline() if "offline" in plan.scenarios else []
         # the machine at its best: a moment that was disturbed must not make all others look good
         if plan.gemm:
             again = _gemm(plan, quiet=quiet)
@@ -106,7 +104,6 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
             lengths=tuple(lengths),
             cold_starts=tuple(cold),
             offline=tuple(offline),
-            energy_meter=meter,
         )
 
 
@@ -140,16 +137,12 @@ class _Run:
             path, length = self._paths(options.lengths)[0], options.lengths[0]
             return measure_cold_starts(self._pool, path, length, options, bar.update)
 
-    def offline(self) -> tuple[list[OfflineResult], str | None]:
+    def offline(self) -> list[OfflineResult]:
         lengths = self._plan.mix_lengths
         paths = self._paths(lengths)
         work = sum(lengths) * len(self._pool.processes)
-        with (
-            open_meter() as meter,
-            console.progress(range(work), "offline", quiet=self._quiet) as bar,
-        ):
-            results = measure_offline(self._pool, paths, lengths, self.snippet_s, meter, bar.update)
-            return results, meter.name if meter else None
+        with console.progress(range(work), "offline", quiet=self._quiet) as bar:
+            return measure_offline(self._pool, paths, lengths, self.snippet_s, bar.update)
 
     def _paths(self, lengths: tuple[int, ...]) -> list[Path]:
         if lengths not in self._files:

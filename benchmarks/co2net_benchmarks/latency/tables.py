@@ -25,7 +25,7 @@ def latency_tables(results: LatencyResults) -> list[Table]:
     if results.cold_starts:
         tables.append(_cold_table(results.cold_starts))
     if results.offline:
-        tables.append(_offline_table(results.offline, results.energy_meter))
+        tables.append(_offline_table(results.offline))
     return tables
 
 
@@ -120,7 +120,7 @@ def _cold_table(starts: Sequence[ColdStart]) -> Table:
     )
 
 
-def _offline_table(rows: Sequence[OfflineResult], meter: str | None) -> Table:
+def _offline_table(rows: Sequence[OfflineResult]) -> Table:
     reference, first = rows[0].target, rows[0]
     body = tuple(
         (
@@ -132,17 +132,11 @@ def _offline_table(rows: Sequence[OfflineResult], meter: str | None) -> Table:
             significant(row.wall_s),
             str(row.segments),
             megabytes(row.peak_rss_bytes),
-            *(_joules(row.joules_per_video_minute) if meter else ()),
         )
         for row in rows
     )
-    columns = ["target", "snippets/s", "95 %", "video-h per h", "ratio", "seconds", "segments"]
-    columns += ["peak MB", *(["J per video minute"] if meter else [])]
-    notes = [f"Energy of: {meter}."] if meter else []
+    columns = ("target", "snippets/s", "95 %", "video-h per h", "ratio", "seconds", "segments",
+               "peak MB")  # fmt: skip
     ratio = f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."
     title = f"Offline: {first.videos} videos, {first.snippets} snippets"
-    return Table(title, tuple(columns), body, tuple(notes), explanations=(ratio,))
-
-
-def _joules(joules: float | None) -> tuple[str]:
-    return ("-" if joules is None else significant(joules),)
+    return Table(title, columns, body, explanations=(ratio,))

@@ -8,11 +8,11 @@ import numpy as np
 from co2net_benchmarks.parity.margins import measure_margins
 from co2net_benchmarks.parity.reference import ReferenceSet, ReferenceVideo, group_order
 from co2net_benchmarks.parity.results import ArtefactParity, TensorRow
-from co2net_export.parity.decisions import Outputs, compare_decisions
 from co2net_export.parity.gate import default_gate
 from co2net_export.parity.report import Difference, ParityReport, TensorParity
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
+from co2net_runtime.decoding.decisions import Outputs, compare_decisions
 from co2net_runtime.errors import BackendError, InputError
 from co2net_runtime.localizer import Localizer
 
@@ -43,14 +43,15 @@ def compare_artefact(
     expected = [one.reference for one in references.judged]
     decisions = compare_decisions(expected, judged, contract.decode)
     accuracy = references.accuracy(judged)
-    gate = default_gate(contract.precision, contract.optimize)
+    precision = computed_precision(localizer)
+    gate = default_gate(precision, contract.optimize)
     report = ParityReport(overall, decisions if references.given else None, accuracy)
     return ArtefactParity(
         name=name,
         file=path.name,
         model_bytes=path.stat().st_size,
         status="measured",
-        precision=contract.precision,
+        precision=precision,
         same_checkpoint=contract.checkpoint_sha256 == checkpoint_sha256,
         tensors=tensors,
         overall=overall,
@@ -61,6 +62,13 @@ def compare_artefact(
         gate=gate,
         failures=report.failures(gate),
     )
+
+
+def computed_precision(localizer: Localizer) -> str:
+    """Return the file's precision, or with --bf16 what the engine makes of it."""
+    if localizer.network.options.bf16:
+        return localizer.engine.precision
+    return localizer.contract.precision
 
 
 def _check_fits(contract: Contract, references: ReferenceSet, path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from co2net_export.parity.decisions import Outputs
+from co2net_runtime.decoding.decisions import Outputs
 from co2net_runtime.decoding.proposals import class_probabilities
 from co2net_runtime.options import DecodeOptions
 

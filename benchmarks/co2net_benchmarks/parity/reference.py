@@ -8,10 +8,10 @@ from co2net.checkpoint import Checkpoint
 from co2net.data.dataset import Dataset
 from co2net.data.video import evenly
 from co2net_benchmarks.inputs import planted_features
-from co2net_export.parity.decisions import Outputs
 from co2net_export.parity.parity import HeldOut
 from co2net_export.parity.report import Accuracy
 from co2net_runtime.cli import console
+from co2net_runtime.decoding.decisions import Outputs
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile, Features
 

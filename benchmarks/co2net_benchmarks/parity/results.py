@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from co2net_benchmarks.parity.margins import Margins
-from co2net_export.parity.decisions import Decisions
 from co2net_export.parity.gate import Gate
 from co2net_export.parity.report import Accuracy, Difference, TensorParity
+from co2net_runtime.decoding.decisions import Decisions
 
 
 @dataclass(frozen=True)

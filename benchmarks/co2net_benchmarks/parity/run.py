@@ -13,7 +13,7 @@ from co2net.data.dataset import DatasetOptions, open_dataset
 from co2net.data.video import evenly
 from co2net_benchmarks.inputs import is_dataset, planted_features
 from co2net_benchmarks.parity.bisection import TOLERANCES, Feeds, bisect, load_graph
-from co2net_benchmarks.parity.compare import compare_artefact
+from co2net_benchmarks.parity.compare import compare_artefact, computed_precision
 from co2net_benchmarks.parity.reference import ReferenceSet
 from co2net_benchmarks.parity.results import ArtefactParity, ParityResults, TensorStep
 from co2net_runtime.backends import EngineOptions
@@ -62,6 +62,8 @@ def run_parity(
     Raises:
         InputError: The checkpoint or the videos cannot be used, or a file is missing.
     """
+    if plan.bisect and plan.engine.bf16:
+        raise InputError("--bisect compares the file's own tensors: leave out --bf16")
     for artefact in artefacts:
         if not artefact.is_file():
             raise InputError(f"{artefact}: no such file")
@@ -123,7 +125,7 @@ def _compare(
         try:
             return compare_artefact(path.name, path, localizer, references, digest, quiet=quiet)
         except Co2netError as error:
-            precision = localizer.contract.precision
+            precision = computed_precision(localizer)
             return dataclasses.replace(failed, reason=str(error), precision=precision)
 
 

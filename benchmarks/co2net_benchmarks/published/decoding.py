@@ -63,9 +63,12 @@ def decode(
 ) -> SnippetSegments:
     """Localize the actions of one video (method, section 4, steps 1 to 5).
 
-    cas: (T, C+1) float32, background last. attention: (T,) or (T, 1) float32. soft_nms: either
-    function above; which of them is nearer to the published program's speed is not stated in the
-    method, so the benchmark prints both.
+    Args:
+        cas: (T, C+1) float32, background last.
+        attention: (T,) or (T, 1) float32.
+        options: Constants of the post-processing.
+        soft_nms: Either function above. The method does not say which is closer to the published
+            program's speed, so the benchmark prints both.
     """
     attention = attention.reshape(-1)
     snippets = len(attention)

@@ -19,7 +19,11 @@ Features = npt.NDArray[np.float32]
 class PublishedSampler:
     """Draws batches from features held in memory.
 
-    features: of N videos, (T, D) each. labels: (N, C) multi-hot.
+    Args:
+        features: Of N videos, (T, D) each.
+        labels: (N, C) multi-hot.
+        snippets: Snippets that a video is sampled to.
+        seed: Of the draws.
     """
 
     def __init__(

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from co2net_benchmarks.latency.single_stream import ColdStart, LengthResult
 from co2net_benchmarks.parity.margins import Margins
 from co2net_runtime.errors import MissingDependencyError
+from co2net_runtime.output.colors import BLUE, GREEN, OKABE_ITO, ORANGE, PURPLE, SKY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart with any color vision
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-STAGE_COLORS = {"read": "#E69F00", "network": "#0072B2", "decode": "#009E73"}
-PART_COLORS = {"process": "#999999", "import": "#56B4E9", "load": "#CC79A7", "first": "#0072B2"}
+GRAY = "#999999"
+COLORS = (*OKABE_ITO, "#000000", GRAY)
+STAGE_COLORS = {"read": ORANGE, "network": BLUE, "decode": GREEN}
+PART_COLORS = {"process": GRAY, "import": SKY, "load": PURPLE, "first": BLUE}
 MARKERS = "osD^vPX*"
 
 

@@ -63,7 +63,6 @@ class Runner(ABC):
     description: ClassVar[str]  # the engine, for people
     source: ClassVar[Source]  # the file it takes
     packages: ClassVar[tuple[str, ...]]  # that must be installed
-    modules: ClassVar[tuple[str, ...]]  # whose import a cold start shows
     is_prepared: ClassVar[bool] = False  # whether `prepare` makes the file to open
     is_baseline: ClassVar[bool] = False  # whether --baselines adds it
 
@@ -75,6 +74,11 @@ class Runner(ABC):
     model_bytes: int | None = None  # of the weights, where the file holds more than the model
     macs_per_snippet: int | None = None  # of the plain network, where the runner knows it
     device_s: float | None = None  # of the last network run by the device's own clock, if any
+
+    @classmethod
+    @abstractmethod
+    def import_engine(cls) -> None:
+        """Import the engine; this is what a cold start calls importing."""
 
     @abstractmethod
     def __init__(self, path: Path, options: EngineOptions) -> None:

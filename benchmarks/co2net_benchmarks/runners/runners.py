@@ -12,6 +12,8 @@ import numpy as np
 from co2net_benchmarks.runners.runner import Outputs, Runner, Source
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.ort.module import load_onnxruntime
+from co2net_runtime.backends.ov import load_openvino
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import sha256
 
@@ -26,8 +28,11 @@ class RuntimeRunner(Runner):
     description = "co2net runtime"
     source: ClassVar[Source] = "artefact"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
-    # it chooses its engine, and imports it, as it opens the file
-    modules = ("co2net_runtime.localizer",)
+
+    @classmethod
+    def import_engine(cls) -> None:
+        """Import the runtime; it chooses its engine, and imports it, as it opens the file."""
+        import co2net_runtime.localizer  # noqa: F401  timed
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         from co2net_runtime.localizer import Localizer
@@ -35,6 +40,8 @@ class RuntimeRunner(Runner):
         self._localizer = Localizer.load(path, options)
         contract = self.contract = self._localizer.contract
         self.feature_dim, self.precision = contract.feature_dim, contract.precision
+        if options.bf16:
+            self.precision = self._localizer.engine.precision
         self.checkpoint_sha256 = contract.checkpoint_sha256
         self.engine = f"{self.description}, {self._localizer.engine}"
 
@@ -61,7 +68,11 @@ class TorchRunner(Runner):
     description = "PyTorch eager"
     source: ClassVar[Source] = "checkpoint"
     packages: ClassVar[tuple[str, ...]] = ("torch",)
-    modules = ("co2net.checkpoint",)
+
+    @classmethod
+    def import_engine(cls) -> None:
+        """Import PyTorch and the model."""
+        import co2net.checkpoint  # noqa: F401  timed
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         import torch
@@ -140,13 +151,16 @@ class OnnxRuntimeRunner(Runner):
     description = "ONNX Runtime alone, with its defaults"
     source: ClassVar[Source] = "artefact"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
-    modules = ("onnxruntime",)
+
+    @classmethod
+    def import_engine(cls) -> None:
+        """Import ONNX Runtime."""
+        load_onnxruntime()
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        import onnxruntime
-
         from co2net_runtime.artefact.onnx_file import read_contract
 
+        onnxruntime = load_onnxruntime()
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = options.threads or 0
         self._session = onnxruntime.InferenceSession(
@@ -196,14 +210,17 @@ class OpenVinoRunner(Runner):
     description = "OpenVINO"
     source: ClassVar[Source] = "artefact"
     packages: ClassVar[tuple[str, ...]] = ("openvino",)
-    modules = ("openvino",)
     is_baseline = True
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
-        import openvino
+    @classmethod
+    def import_engine(cls) -> None:
+        """Import OpenVINO."""
+        load_openvino()
 
+    def __init__(self, path: Path, options: EngineOptions) -> None:
         from co2net_runtime.artefact.onnx_file import read_contract
 
+        openvino = load_openvino()
         config: dict[str, Any] = self.properties()
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = options.threads

@@ -35,8 +35,6 @@ class Worker:
 
     def open(self, target: dict[str, str], path: str, options: dict[str, Any]) -> dict[str, Any]:
         """Import the engine and load the model."""
-        import importlib
-
         begin = time.perf_counter()
         from co2net_benchmarks.runners.runner import Target
         from co2net_benchmarks.runners.runners import RUNNERS
@@ -44,8 +42,7 @@ class Worker:
         from co2net_runtime.files.records import from_mapping
 
         runner, opened = RUNNERS[target["kind"]], Path(path)
-        for module in runner.modules:
-            importlib.import_module(module)
+        runner.import_engine()
         asked_options = from_mapping(EngineOptions, options, "options")
         imported = time.perf_counter()
         self._runner = runner(opened, asked_options)

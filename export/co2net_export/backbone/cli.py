@@ -27,7 +27,14 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@click.command("co2net-backbone", cls=Command)
+OPTION_GROUPS = {
+    "int8": "--calibration --calibration-clips",
+    "Gate": "--gate --no-gate",
+    "Wrapped ONNX": "--name --frames --fps --short-side --crop --scaling --output --width",
+}
+
+
+@click.command("co2net-backbone", cls=Command, option_groups=OPTION_GROUPS)
 @click.argument("weights", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option(

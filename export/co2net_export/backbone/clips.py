@@ -15,7 +15,7 @@ from co2net_runtime.errors import InputError
 Clip = npt.NDArray[np.float32]
 Place = tuple[npt.NDArray[Any], int]  # memory-mapped array (N, ...) and an index in it
 MADE_UP = 3
-# one clip in so many judges what the others calibrated
+# one clip in this many judges the calibration by the others
 JUDGES = 4
 
 

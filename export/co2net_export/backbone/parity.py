@@ -15,7 +15,7 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureParity:
-    """What was measured on clips, one feature row for each."""
+    """Differences measured on clips, one feature row for each."""
 
     clips: int  # how many
     cosine_min: float  # lowest cosine of a clip's row with the reference's
@@ -25,7 +25,7 @@ class FeatureParity:
     scale: float  # max(1, largest magnitude of the reference)
 
     def failures(self, gate: "FeatureGate") -> tuple[str, ...]:
-        """Return what exceeds the gate's bounds, one phrase each; nothing if it is met."""
+        """Return the bounds of the gate that are exceeded, one phrase each; empty if it is met."""
         found = []
         if gate.cosine is not None and not self.cosine_min >= gate.cosine:
             found.append(f"lowest cosine of features {self.cosine_min:.6f} < {gate.cosine:g}")

@@ -140,7 +140,7 @@ def _output(
 
 
 def _precision(model: onnx.ModelProto) -> BackbonePrecision:
-    """Return what the graph computes in, as far as its weights say."""
+    """Return the type that the graph computes in, judged by its weights."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return "int8-cpu"
     if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):

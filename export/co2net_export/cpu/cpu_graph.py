@@ -143,7 +143,7 @@ class _FastForm:
         return write("Sigmoid", logits), filtered
 
     def _tiles(self, rows: _Rows) -> list[str]:
-        """Return what each product of the transform reads, (tiles, width) each."""
+        """Return the inputs of the transform's products, (tiles, width) each."""
         write, count = self._write, self._transform.products
         windows = write("Gather", rows.name, self._windows)
         window = self._transform.window.astype(np.float32)

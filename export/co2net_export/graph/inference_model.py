@@ -58,7 +58,7 @@ class ConsensusAdapter(nn.Module):
 class InferenceModel(nn.Module):
     """CO2Net in evaluation mode on ragged batches: (features, lengths) -> (cas, attention).
 
-    Every layer that looks at neighbours (k=3 convolutions, the temporal mean, ANT_CO2's pooling)
+    Every layer that looks at neighbors (k=3 convolutions, the temporal mean, ANT_CO2's pooling)
     sees zeros from `lengths` on, as it sees zeros beyond the end of an unpadded video; whatever
     the padding holds, NaN included, changes nothing, since it is selected away (0 * NaN would be
     NaN). Outputs from `lengths` on are 0.

@@ -26,12 +26,17 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
 def infer_values(
     model: onnx.ModelProto, dimensions: Mapping[str, int] | None = None
 ) -> dict[str, Value]:
-    """Return what ONNX's strict shape inference finds of each value.
+    """Return the shape and type of each value by ONNX's strict shape inference.
 
-    dimensions: numbers for symbolic dimensions of the inputs, by name. Large weights are taken as
-    inputs: neither types nor shapes depend on their numbers, and inference is limited to 2 GB.
+    Large weights are treated as inputs: neither types nor shapes depend on their numbers, and
+    inference is limited to 2 GB.
 
-    Raises onnx.shape_inference.InferenceError if the graph contradicts itself.
+    Args:
+        model: The graph.
+        dimensions: Numbers for symbolic dimensions of the inputs, by name.
+
+    Raises:
+        onnx.shape_inference.InferenceError: The graph contradicts itself.
     """
     skeleton = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     skeleton.graph.name = "skeleton"

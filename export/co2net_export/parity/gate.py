@@ -27,12 +27,15 @@ GATES: Mapping[str, Gate] = MappingProxyType(
     {
         "fp32": Gate(max_abs=1e-5),
         "fp16": Gate(mean_abs=1e-3, segments=0.005, map_points=0.1),
+        # of how an engine computes, not of a file: co2net-infer --bf16
+        "bf16": Gate(mean_abs=1e-2, segments=0.03, map_points=0.5),
         "int8-cpu": Gate(segments=0.03, map_points=0.5),
         "int8-trt": Gate(segments=0.03, map_points=0.5),
+        "int8-cpu and bf16": Gate(segments=0.03, map_points=0.5),
     }
 )
 
-# Winograd's form rounds more: its windows hold differences of neighbours, times up to 8
+# Winograd's form rounds more: its windows hold differences of neighbors, times up to 8
 OPTIMIZED_FP32 = Gate(max_abs=1e-4)
 
 

@@ -12,7 +12,6 @@ from co2net.data.video import Video
 from co2net.evaluation.mean_ap import EvaluationOptions
 from co2net.evaluation.protocol import evaluate
 from co2net.model import CO2Net
-from co2net_export.parity.decisions import Decisions, Outputs, compare_decisions
 from co2net_export.parity.report import Accuracy, ParityReport, TensorParity
 from co2net_export.parity.tensors import (
     Case,
@@ -23,6 +22,7 @@ from co2net_export.parity.tensors import (
 )
 from co2net_runtime.artefact.contract import GraphKind
 from co2net_runtime.cli.console import progress
+from co2net_runtime.decoding.decisions import Decisions, Outputs, compare_decisions
 from co2net_runtime.decoding.detect import DetectionRules, detect
 from co2net_runtime.features import Features
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from co2net_export.parity.decisions import Decisions
 from co2net_export.parity.gate import Gate
+from co2net_runtime.decoding.decisions import Decisions
 from co2net_runtime.files.records import to_mapping
 
 

@@ -116,7 +116,7 @@ def _half_tensor(tensor: onnx.TensorProto) -> onnx.TensorProto:
 def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a float16 graph as a float32 graph that rounds wherever float16 would.
 
-    ONNX Runtime's CPU provider runs neighbouring float16 nodes in float32 and rounds only where
+    ONNX Runtime's CPU provider runs neighboring float16 nodes in float32 and rounds only where
     it leaves them; a GPU rounds after every kernel. This is what can be measured of that on a
     CPU: every value of a float16 node is rounded to float16's 11 bits, or is infinite outside its
     range; sums are float32's. Only float16's subnormal numbers keep bits that they have not.

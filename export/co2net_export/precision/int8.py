@@ -239,7 +239,7 @@ class _Writer:
         rounded: npt.NDArray[np.int8],
         scale: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float64]:
-        """Return what the output loses on average, (outputs,), by rounding the weights.
+        """Return the mean error of each output, (outputs,), from rounding the weights.
 
         At a video's ends a k=3 layer reads zeros, so there it is a little less.
         """

@@ -80,6 +80,32 @@ def read_graph(path: str | os.PathLike[str]) -> GraphApart | None:
     return GraphApart(b"".join(parts), file.parent, file.name)
 
 
+def weight_files(path: str | os.PathLike[str]) -> set[str]:
+    """Return the names of the files that hold weights of the ONNX file, relative to its folder.
+
+    Raises InputError if the file is missing, empty, truncated or no ONNX file.
+    """
+    names: set[str] = set()
+    with _opened(path) as (view, model):
+        for graph in model:
+            if graph.number == GRAPH:
+                for tensor in fields(view, graph.content, graph.end):
+                    if tensor.number == INITIALIZER:
+                        names.update(_locations(view, tensor))
+    return names
+
+
+def _locations(view: memoryview, tensor: Field) -> Iterator[str]:
+    for part in fields(view, tensor.content, tensor.end):
+        if part.number == EXTERNAL_DATA:
+            entry = {
+                one.number: bytes(view[one.content : one.end])
+                for one in fields(view, part.content, part.end)
+            }
+            if entry.get(KEY) == b"location":
+                yield entry.get(VALUE, b"").decode()
+
+
 def _without_weights(view: memoryview, graph: Field, file: str) -> bytes | None:
     """Return the graph with its weights in `file`; None if it holds none."""
     parts, found = [], False

@@ -2,7 +2,7 @@
 
 options    EngineOptions: every option that an engine takes
 selection  open_backend: which engine on which device
-device     processors, and what the NVIDIA driver says of its GPUs
+device     processors, and the GPUs that the NVIDIA driver reports
 ort        ONNX Runtime
 trt        TensorRT without ONNX Runtime
 """

@@ -1,8 +1,12 @@
-"""Which processor: cpu, cuda:0, gpu, npu; and what the NVIDIA driver says of its GPUs."""
+"""Which processor: cpu, cuda:0, gpu; and the GPUs that the NVIDIA driver reports."""
 
 import ctypes
 import functools
+import os
+import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 from co2net_runtime.errors import InputError
@@ -10,7 +14,7 @@ from co2net_runtime.errors import InputError
 DeviceKind = Literal["cpu", "cuda", "gpu"]
 
 # CUdevice_attribute in the CUDA driver API
-CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+CAPABILITY_MAJOR, CAPABILITY_MINOR, MULTIPROCESSORS = 75, 76, 16
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU as its driver describes it. capability: (major, minor)."""
+    """One NVIDIA GPU as its driver describes it."""
 
-    index: int
+    index: int  # as in cuda:0
     name: str
-    capability: tuple[int, int]
+    capability: tuple[int, int]  # compute capability: major, minor
+    # the driver calls every Jetson of a generation by one name; these two tell them apart
     memory_bytes: int
+    multiprocessors: int = 0
 
     @property
     def compute_capability(self) -> str:
@@ -53,16 +59,37 @@ class Gpu:
 
 def gpus() -> tuple[Gpu, ...]:
     """Return the NVIDIA GPUs that the driver lets this process use; none without a driver."""
-    driver = _driver()
+    driver = load_driver()
     count = ctypes.c_int()
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return ()
     return tuple(_gpu(driver, index) for index in range(count.value))
 
 
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def is_tegra(
+    text: Callable[[str], str] = _text, exists: Callable[[str], bool] = os.path.exists
+) -> bool:
+    """Return whether this is a Jetson, seen from inside a container, too.
+
+    There /etc/nv_tegra_release is missing. The arguments are how files are looked at.
+    """
+    return (
+        text("/etc/nv_tegra_release").startswith("# R")
+        or "nvidia,tegra" in text("/proc/device-tree/compatible")
+        or (platform.machine() == "aarch64" and exists("/dev/nvmap"))
+    )
+
+
 def driver_cuda_version() -> tuple[int, int] | None:
     """Return the newest CUDA version that the installed driver runs; None without a driver."""
-    driver = _driver()
+    driver = load_driver()
     version = ctypes.c_int()
     if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
         return None
@@ -71,7 +98,7 @@ def driver_cuda_version() -> tuple[int, int] | None:
 
 def free_memory(index: int) -> int | None:
     """Return the bytes free on a GPU; None where the driver does not tell."""
-    driver = _driver()
+    driver = load_driver()
     context, handle = ctypes.c_void_p(), ctypes.c_int()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -99,7 +126,8 @@ def driver_error() -> str:
 
 
 @functools.cache
-def _driver() -> ctypes.CDLL | None:
+def load_driver() -> ctypes.CDLL | None:
+    """Return the NVIDIA driver's library, started; None where there is none that answers."""
     return None if driver_error() else ctypes.CDLL("libcuda.so.1")
 
 
@@ -107,10 +135,22 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
     handle = ctypes.c_int()
     name = ctypes.create_string_buffer(256)
     memory = ctypes.c_size_t()
-    major, minor = ctypes.c_int(), ctypes.c_int()
+    major, minor, processors = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     driver.cuDeviceGet(ctypes.byref(handle), index)
     driver.cuDeviceGetName(name, len(name), handle)
     driver.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
     driver.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, handle)
     driver.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, handle)
-    return Gpu(index, name.value.decode(), (major.value, minor.value), memory.value)
+    driver.cuDeviceGetAttribute(ctypes.byref(processors), MULTIPROCESSORS, handle)
+    return Gpu(
+        index,
+        name.value.decode(),
+        (major.value, minor.value),
+        memory.value,
+        processors.value,
+    )
+
+
+def is_arm() -> bool:
+    """Return whether this machine's processor is a 64-bit Arm."""
+    return platform.machine().lower() in ("aarch64", "arm64")

@@ -1,5 +1,6 @@
 """How a model is run: every option that an engine takes, in one dataclass."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -44,6 +45,8 @@ class EngineOptions:
     tf32: bool = False  # let a GPU round fp32 multiplications to 10 bits, for speed
     bf16: bool = False  # let a CPU round multiplications to 8 bits, for speed
     tensorrt: TensorRtOptions = TensorRtOptions()  # how TensorRT engines are built and run
+    # of engines and compiled models; None: $CO2NET_CACHE, else the user's cache folder
+    cache: str | os.PathLike[str] | None = None
     # Of a file exported with --optimize cpu, on the CPU. "fast" is about twice as fast from 80
     # snippets a call on; opening it takes 0.3 s and the memory of its packed weights. "plain"
     # opens in milliseconds and is the better choice below 2000 snippets. Other files have one form.

@@ -4,14 +4,18 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
 
+from co2net_runtime.artefact.onnx_file import weight_files
 from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.device import Device
 from co2net_runtime.errors import BackendError, MissingDependencyError
@@ -58,12 +62,16 @@ class OpenVinoBackend(Generic[AnyContract]):
             "INFERENCE_PRECISION_HINT": "bf16" if options.bf16 else "f32",
             "EXECUTION_MODE_HINT": "PERFORMANCE" if options.bf16 else "ACCURACY",
             "PERFORMANCE_HINT": "LATENCY",
-            **_cache_config(path, options.tensorrt.cache),
+            **_cache_config(path, options.cache),
         }
         if device.kind == "cpu" and options.threads is not None:
             config["INFERENCE_NUM_THREADS"] = options.threads
         try:
-            self._model: Any = core.compile_model(os.fspath(path), name, config)
+            with _in_one_folder(path) as file:
+                # by name it is not even read where the compiled one is kept; but the cache's key
+                # then holds the name, and that of a temporary file is another one each time
+                model = os.fspath(file) if file == Path(path) else core.read_model(file)
+                self._model: Any = core.compile_model(model, name, config)
         except RuntimeError as error:
             raise BackendError(f"{path}: OpenVINO refuses it: {_reason(error)}") from error
         self._local = threading.local()
@@ -184,6 +192,33 @@ def _cache_config(
         logger.warning("%s: %s: the model is compiled at each start", folder, problem)
         return {}
     return {"CACHE_DIR": str(folder)}
+
+
+@contextlib.contextmanager
+def _in_one_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the model's file with its weights' files beside it.
+
+    OpenVINO refuses weights that symbolic links lead out of the folder to, as in the cache of
+    Hugging Face. There the real files are given their names in a temporary folder.
+    """
+    file = Path(path)
+    folder = file.parent.resolve()
+    names = sorted(weight_files(file))
+    inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
+    real = [(folder / name).resolve() for name in names]
+    # what is missing, or named outside the folder by the graph itself, OpenVINO refuses in words
+    if all(one.is_relative_to(folder) for one in real) or not inside:
+        yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="co2net-") as gathered:
+        for name, source in zip([file.name, *names], [file.resolve(), *real], strict=True):
+            target = Path(gathered, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(source)
+            except OSError:  # on another disk, or of another owner
+                shutil.copyfile(source, target)
+        yield Path(gathered, file.name)
 
 
 def _device_name(device: Device) -> str:

@@ -8,10 +8,10 @@ from typing import Any, overload
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import AnyContract, Backend, GraphContract
-from co2net_runtime.backends.device import Device, gpus
+from co2net_runtime.backends.device import Device, gpus, is_arm
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
 
 ENGINE_SUFFIX = ".engine"
 
@@ -70,16 +70,25 @@ def open_backend(
     if is_engine:
         from co2net_runtime.backends.trt.backend import open_tensorrt
 
-        return open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        opened = open_tensorrt(path, choose_device("tensorrt", options.device), options)
+        if not isinstance(opened.contract, Contract):
+            opened.close()
+            raise ContractError(f"{path}: the engine of a backbone: give its ONNX file")
+        return opened
     contract = read(path)
-    name = options.backend if options.backend != "auto" else _fastest(contract, options.device)
+    name = options.backend if options.backend != "auto" else _fastest(contract, options)
     device = choose_device(name, options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
-    require_precision(contract, path, name)
-    if "tensorrt" in name and not isinstance(contract, Contract):
+    require_runnable(contract, path, name)
+    if options.bf16 and contract.optimize == "cpu":
         raise BackendError(
-            f"{path}: {name} runs localization models only: use another backend for this file"
+            f"{path}: Winograd's sums lose too much in bfloat16 (attention changes ten times "
+            "more): use the file exported without --optimize cpu"
+        )
+    if name == "onnxruntime-tensorrt" and not isinstance(contract, Contract):
+        raise BackendError(
+            f"{path}: {name} runs localization models only: use --backend tensorrt for this file"
         )
     if name == "tensorrt":
         from co2net_runtime.backends.trt.backend import open_tensorrt
@@ -91,11 +100,11 @@ def open_backend(
         return OpenVinoBackend(path, contract, device, options)
     from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
 
-    provider = _provider(name, path, device, options)
+    provider = _provider(name, path, contract, device, options)
     return OnnxRuntimeBackend(path, contract, options, provider)
 
 
-def _fastest(contract: GraphContract, device: str) -> BackendName:
+def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     """Return the installed engine that "auto" stands for.
 
     On a GPU: ONNX Runtime, which needs no building, before TensorRT. On a CPU: what
@@ -111,10 +120,11 @@ def _fastest(contract: GraphContract, device: str) -> BackendName:
         "tensorrt": load_tensorrt,
     }
     order: list[BackendName] = ["onnxruntime", "tensorrt", "openvino"]
+    device = options.device
     wants_gpu = device.startswith("cuda") or (device == "auto" and bool(gpus()))
     if device.startswith("gpu"):
         order = ["openvino"]
-    elif not wants_gpu and _openvino_is_faster(contract):
+    elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
         order = ["openvino", "onnxruntime", "tensorrt"]
     missing: list[MissingDependencyError] = []
     for name in order:
@@ -127,10 +137,17 @@ def _fastest(contract: GraphContract, device: str) -> BackendName:
     raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
 
 
-def _openvino_is_faster(contract: GraphContract) -> bool:
-    # ONNX Runtime's matrix products win with the graph that was rewritten for them, and OpenVINO
-    # does not run int8-trt
-    return contract.optimize != "cpu" and contract.precision != "int8-trt"
+def _openvino_is_faster(contract: GraphContract, *, bf16: bool) -> bool:
+    if contract.precision == "int8-trt":
+        return False  # OpenVINO does not run it
+    if bf16 and not is_arm():
+        return True  # ONNX Runtime does not compute in bfloat16 here
+    if not isinstance(contract, Contract):
+        return True  # a backbone
+    # ONNX Runtime wins with int8, with a snippet of a stream, and with the graph that was rewritten
+    # for its matrix products
+    rewritten = contract.optimize == "cpu" or contract.precision == "int8-cpu"
+    return not rewritten and contract.graph != "live"
 
 
 def choose_device(name: BackendName, text: str) -> Device:
@@ -160,10 +177,15 @@ def _onnxruntime_has_cuda() -> bool:
     return ort_providers.CUDA in load_onnxruntime().get_available_providers()
 
 
-def require_precision(
+def require_runnable(
     contract: GraphContract, path: str | os.PathLike[str], name: BackendName
 ) -> None:
-    """Raise BackendError if the backend cannot run the file's precision."""
+    """Raise BackendError if the backend cannot run the file's precision or form."""
+    if contract.optimize == "cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
+        raise BackendError(
+            f"{path}: rewritten for CPUs with operators that TensorRT lacks: export without "
+            "--optimize cpu"
+        )
     if contract.precision == "int8-cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
@@ -177,13 +199,17 @@ def require_precision(
 
 
 def _provider(
-    name: BackendName, path: str | os.PathLike[str], device: Device, options: EngineOptions
+    name: BackendName,
+    path: str | os.PathLike[str],
+    contract: GraphContract,
+    device: Device,
+    options: EngineOptions,
 ) -> ort_providers.Provider:
     if name == "onnxruntime-tensorrt":
         from co2net_runtime.backends.ort.trt_provider import provider_options
 
-        strings = provider_options(path, device, options.tensorrt)
-        return ort_providers.tensorrt(device, options, strings)
+        strings = provider_options(path, device, options)
+        return ort_providers.tensorrt(device, options, strings, contract.precision)
     if device.kind == "cuda":
-        return ort_providers.cuda(device, options)
+        return ort_providers.cuda(device, options, contract.precision)
     return ort_providers.cpu()

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,7 +48,7 @@ class _OneLineErrors(click.Command):
         name = prog_name or self.name or "co2net"
         _open_standard_streams()
         try:
-            with _on_signals((signal.SIGTERM,), _interrupt):  # as Ctrl-C: children stop, files go
+            with _as_interrupt():
                 code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -68,15 +69,54 @@ class _OneLineErrors(click.Command):
             # stdout was closed early (e.g. by head): not an error
             _discard_stdout()
             sys.exit(EXIT_SOME_FAILED)
+        except MemoryError as error:
+            _fail(name, f"out of memory: {error}" if str(error) else "out of memory")
         except OSError as error:
             _discard_stdout()  # a full disk may be behind it: do not try again at the exit
             where = f"{error.filename}: " if error.filename else ""
             _fail(name, f"{where}{error.strerror or error}")
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a number that is none, "nan", is within no range."""
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if isinstance(value, float) and math.isnan(value):
+                raise click.BadParameter("nan is no number", ctx, parameter)
+        return super().invoke(ctx)
+
+
+OptionGroups = Mapping[str, str]  # heading on the help page -> the flags under it
+
 
 class Command(_OneLineErrors):
-    """A click command with one-line errors."""
+    """A click command with one-line errors, and headings over groups of its options.
+
+    Example:
+        @click.command("co2net-x", cls=Command, option_groups={"Engine": "--device --threads"})
+    """
+
+    def __init__(
+        self, *args: Any, option_groups: OptionGroups | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.option_groups = option_groups or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under "Options", then those of each group under its heading."""
+        rows: dict[str, list[tuple[str, str]]] = {"Options": []}
+        rows.update({heading: [] for heading in self.option_groups})
+        heading_of = {
+            flag: name for name, flags in self.option_groups.items() for flag in flags.split()
+        }
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                rows[heading_of.get(parameter.opts[0], "Options")].append(record)
+        for heading, found in rows.items():
+            if found:
+                with formatter.section(heading):
+                    formatter.write_dl(found)
 
 
 class Group(_OneLineErrors, click.Group):
@@ -213,8 +253,28 @@ def _on_signals(
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+
+    In the middle of an import either comes out as any error, such as a module that is not there:
+    that is an interrupt, too.
+    """
+    came = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    # else our parent has chosen what Ctrl-C does, as nohup does
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _on_signals((signal.SIGTERM, *((signal.SIGINT,) if ours else ())), handle):
+        try:
+            yield
+        except Exception as error:
+            if came.is_set():
+                raise KeyboardInterrupt from error
+            raise
 
 
 def _open_standard_streams() -> None:

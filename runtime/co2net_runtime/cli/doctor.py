@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.device import gpus
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options, run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
 from co2net_runtime.diagnostics.checks import check_model, examine
 from co2net_runtime.diagnostics.probe import Check, Machine
+from co2net_runtime.diagnostics.recommend import BUDGET_S, recommend
 from co2net_runtime.diagnostics.selftest import Result, run
 from co2net_runtime.files.atomic import output_folder, write_text
 from co2net_runtime.version import VERSION
@@ -24,13 +27,14 @@ EPILOG = """
 \b
 Examples:
   co2net-doctor
+  co2net-doctor model.onnx --features features/
   co2net-doctor model.onnx --device cuda:0
   co2net-doctor --selftest --out report/          what to send with a question
   co2net-doctor model.onnx model.fp16.onnx --selftest
 """
 
 
-@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG)
+@click.command("co2net-doctor", cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
     "--selftest",
@@ -43,6 +47,12 @@ Examples:
     type=click.Path(path_type=Path),
     help=f"Folder for {REPORT}.json and {REPORT}.md; needs --selftest.",
 )
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    help="Feature file, or folder of them, on which the segments of the fastest file beside MODEL "
+    "are compared with MODEL's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @run_options
 @console.quiet_option
@@ -51,11 +61,15 @@ def main(
     models: tuple[Path, ...],
     selftest: bool,
     out: Path | None,
+    features: Path | None,
     as_json: bool,
     quiet: bool,
     **engine: Any,
 ) -> None:
     """Look for what stands between you and a working engine; open and run MODEL, if given.
+
+    On a CPU, MODEL and what was exported beside it (MODEL.int8.onnx, MODEL.cpu.onnx) are timed in
+    the engines that are installed, for about ten seconds, and the fastest is named.
 
     Each line is ok, warn or fail, with the command that fixes it. The exit code is 1 if a line
     says fail, or a selftest failed.
@@ -66,12 +80,16 @@ def main(
         output_folder(out)
     console.log_to_stderr(quiet=quiet)
     options = engine_options(engine)
-    checks = examine(Machine(), options.tensorrt.cache)
+    checks = examine(Machine(), options.cache)
     if not selftest:
-        checks += [check_model(model, options) for model in models]
+        for model in models:
+            checks.append(check_model(model, options))
+            if checks[-1].status == "ok" and _may_recommend(model, options):
+                console.note(f"measuring {model.name} for {BUDGET_S:.0f} s", quiet=quiet)
+                checks.append(recommend(model, options, features))
     results: list[Result] = []
     if selftest:
-        rows = run(models, cache=options.tensorrt.cache)
+        rows = run(models, cache=options.cache)
         with console.progress(rows, "selftest", quiet=quiet) as shown:
             results = list(shown)
     document = {
@@ -95,6 +113,12 @@ def main(
         one.status == "failed" for one in results
     ):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)
+
+
+def _may_recommend(model: Path, options: EngineOptions) -> bool:
+    """Return whether the model would run on the CPU, where there is a choice of engines."""
+    on_cpu = options.device == "cpu" or (options.device == "auto" and not gpus())
+    return on_cpu and model.suffix == ".onnx" and "tensorrt" not in options.backend
 
 
 def to_markdown(checks: Sequence[Check], results: Sequence[Result]) -> str:

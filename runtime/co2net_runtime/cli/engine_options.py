@@ -13,6 +13,13 @@ from co2net_runtime.errors import InputError
 
 Function = Callable[..., Any]
 
+_CACHE = (
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        help="Folder of the engines built here.  [default: $CO2NET_CACHE, else ~/.cache/co2net]",
+    ),
+)
 _BUILD = (
     click.option(
         "--profile",
@@ -28,10 +35,12 @@ _BUILD = (
         is_flag=True,
         help="Let a GPU round the multiplications of fp32 models to 10 bits: faster, less exact.",
     ),
+)
+_CUDA_GRAPHS = (
     click.option(
-        "--cache",
-        type=click.Path(path_type=Path),
-        help="Folder of the engines built here.  [default: $CO2NET_CACHE, else ~/.cache/co2net]",
+        "--cuda-graphs",
+        is_flag=True,
+        help="TensorRT: pad to one of few lengths and replay recorded launches; for short videos.",
     ),
 )
 _RUN = (
@@ -40,7 +49,7 @@ _RUN = (
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Engine. auto: on a CPU the installed one that was measured fastest for such a file, "
+        help="Engine. auto: on a CPU the installed engine that measured fastest for such files, "
         "on a GPU ONNX Runtime; the results name it.",
     ),
     click.option(
@@ -68,22 +77,24 @@ _RUN = (
         default=True,
         help="ONNX Runtime: give memory back between videos; the peak is higher then.",
     ),
-    click.option(
-        "--cuda-graphs",
-        is_flag=True,
-        help="TensorRT: pad to powers of two and replay recorded launches; pays for short videos.",
-    ),
 )
+
+
+# headings on the help page of a command that has these options
+ENGINE_GROUPS = {
+    "Engine": "--backend --device --threads --batch --chunk --bf16 --no-memory-arena",
+    "GPU": "--profile --cuda-graphs --tf32 --cache",
+}
 
 
 def build_options(function: Function) -> Function:
     """Add the options that an engine is built with."""
-    return _add(_BUILD, function)
+    return _add((*_BUILD, *_CACHE), function)
 
 
 def run_options(function: Function) -> Function:
     """Add all options that choose and tune the engine; `engine_options` reads them."""
-    return _add((*_RUN, *_BUILD), function)
+    return _add((*_RUN, *_CUDA_GRAPHS, *_BUILD, *_CACHE), function)
 
 
 def engine_options(given: Mapping[str, Any]) -> EngineOptions:
@@ -91,9 +102,7 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
 
     Raises InputError for a profile or a combination that cannot be.
     """
-    tensorrt = tensorrt_options(
-        given["profiles"], cache=given["cache"], cuda_graphs=given["cuda_graphs"]
-    )
+    tensorrt = tensorrt_options(given["profiles"], cuda_graphs=given["cuda_graphs"])
     return EngineOptions(
         backend=given["backend"],
         device=given["device"],
@@ -102,6 +111,7 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
         tf32=given["tf32"],
         bf16=given["bf16"],
         tensorrt=tensorrt,
+        cache=given["cache"],
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, run_options
 from co2net_runtime.cli.video_options import video_options
 
 EPILOG = """
@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command("co2net-extract", cls=console.Command, epilog=EPILOG)
+@click.command("co2net-extract", cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("videos", nargs=-1, required=True)
 @click.option(
     "--rgb",

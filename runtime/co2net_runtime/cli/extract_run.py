@@ -27,7 +27,7 @@ from co2net_runtime.video.files import (
 
 @dataclass
 class Summary:
-    """What became of the videos."""
+    """The outcome of one run."""
 
     videos: dict[str, int] = field(default_factory=dict)  # name -> snippets written
     skipped: list[str] = field(default_factory=list)  # names whose features were there
@@ -132,7 +132,7 @@ class VideoProgress:
         self._start = time.monotonic()
 
     def rows_added(self, count: int) -> None:
-        """Take that so many rows were written."""
+        """Show that `count` more rows were written."""
         self._done += count * self._snippet
         self._extracted += count * self._snippet
         speed = self._extracted / max(1e-9, time.monotonic() - self._start)

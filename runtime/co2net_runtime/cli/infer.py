@@ -8,20 +8,22 @@ from typing import Any
 import click
 
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import run_options
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, run_options
 from co2net_runtime.cli.video_options import video_options
-from co2net_runtime.output.choices import FORMATS, PICTURES
+from co2net_runtime.output.choices import FORMATS, MEDIA, PICTURES
 
 EPILOG = """
 \b
 Where results go (--out, may be given several times):
   -                  stdout (the default), in --format, JSON by default
   predictions.json   ActivityNet results of all videos; also .jsonl, .csv, and .srt of one video
+  x.label-studio.json, x.via.json, x.eaf (ELAN, one video): best segments, to correct by hand
   results/           a folder with a file per video, in --format, JSON by default
 Existing results are refused without --overwrite or --skip-existing. A .json or .csv is collected in
 FILE.part, from which --skip-existing goes on if the process is killed.
 JSON, JSON lines and CSV hold every segment; subtitles and pictures those at or above a tenth of
-the video's best score. --min-score and --top-k hold for all of them. Times are seconds.
+the video's best score. --min-score, --top-k and --best hold for all of them. Times are seconds.
+Of --best, no two segments of a class overlap. confidence is the score in 0 to 1, 1/(1+exp(-score)).
 
 \b
 Examples:
@@ -29,11 +31,21 @@ Examples:
   co2net-infer model.onnx features/ --out predictions.json --out predictions.csv --plot plots/
   co2net-infer model.onnx features/ --out results/ --skip-existing
   co2net-infer model.onnx features/ --out subtitles/ --format srt --min-score 0.3
+  co2net-infer model.onnx features/ --out elan/ --format eaf --media 'videos/{video}.mp4'
   co2net-infer model.onnx rgb/ --flow flow/ --device cuda:0 --out predictions.jsonl
   cat video.npy | co2net-infer model.onnx - --classes-only
   co2net-infer model.onnx @files.txt --shard 3/64 --out shards/ --skip-existing
   co2net-infer model.onnx clip.mp4 --rgb rgb.onnx --flow flow.onnx
 """
+
+
+OPTION_GROUPS = {
+    "Videos": "--rgb --save-features --flow-algorithm --accept-mismatch",
+    "Results": "--out --format --skip-existing --overwrite --shard --classes-only "
+    "--min-score --top-k --best",
+    "Pictures": "--plot --plot-format --ground-truth",
+    **ENGINE_GROUPS,
+}
 
 
 class _FilesOrStreams(console.Command):
@@ -49,7 +61,7 @@ class _FilesOrStreams(console.Command):
         return live.main(given, **{**extra, "prog_name": "co2net-infer --live"})
 
 
-@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG)
+@click.command("co2net-infer", cls=_FilesOrStreams, epilog=EPILOG, option_groups=OPTION_GROUPS)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("features", nargs=-1, required=True)
 @click.option(
@@ -90,11 +102,19 @@ class _FilesOrStreams(console.Command):
     help="The part I of N (0 to N - 1) of all FEATURES, for job arrays: writes "
     "shard-00000I.jsonl into the folder --out. Threads are 1 unless given.",
 )
+@click.option(
+    "--media",
+    metavar="PLACE",
+    default=MEDIA,
+    show_default=True,
+    help="Where an annotation tool finds a video: a path or an address with {video} in it.",
+)
 @click.option("--skip-existing", is_flag=True, help="Go on where an earlier run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace results and pictures that exist.")
 @click.option("--classes-only", is_flag=True, help="Which classes occur in the video, not where.")
 @click.option("--min-score", type=float, help="Leave out what scores lower.")
 @click.option("--top-k", type=click.IntRange(min=1), help="The best of each video.")
+@click.option("--best", is_flag=True, help="Of each component and class the best segment only.")
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
@@ -117,7 +137,8 @@ class _FilesOrStreams(console.Command):
     multiple=True,
     default=("png",),
     show_default=True,
-    help="html: a page by itself, to hover and zoom.",
+    help="html: a page by itself, to hover and zoom, with the video beside it if there is one; "
+    "index.html lists the pages.",
 )
 @click.option(
     "--ground-truth",
@@ -140,7 +161,7 @@ def main(**given: Any) -> None:
     FEATURES are .npy or .npz files of snippet features (T, D), folders of them, or glob patterns;
     - reads one .npy from stdin; @FILE stands for the lines of a text file. With --rgb (and --flow)
     they are videos, and the backbones make features of them. MODEL may be an engine of
-    co2net-engine.
+    co2net-engine, or lie on the Hugging Face Hub: hf://ORG/NAME.
     A file that cannot be used is reported, the others are still done, and the exit code is 1.
     Ctrl-C ends after the current file and writes what there is (exit code 130).
     """

@@ -32,6 +32,7 @@ class Choice:
     min_score: float | None = None  # leave out lower scores; None: keep all
     top_k: int | None = None  # the best of each video; None: all
     classes_only: bool = False  # class probabilities of the whole video, without segments
+    best: bool = False  # of each component and class the best segment only
 
     @property
     def shown_share(self) -> float:
@@ -41,7 +42,7 @@ class Choice:
     def written(self, contract: Contract, activations: Activations, found: Detections) -> Records:
         """Return the records that result files hold of one video."""
         if not self.classes_only:
-            return found.best(self.min_score, self.top_k).to_records()
+            return self._chosen(found).to_records()
         cas, attention = activations.cas, activations.attention
         scores = class_probabilities(cas, attention, contract.decode).tolist()
         ranked = sorted(zip(scores, contract.classes, strict=True), key=lambda one: -one[0])
@@ -50,8 +51,13 @@ class Choice:
 
     def shown(self, found: Detections) -> Detections:
         """Return the segments that pictures show of one video."""
-        chosen = found.best(self.min_score, self.top_k)
+        chosen = self._chosen(found)
         return chosen.at_operating_point(self.shown_share) if self.shown_share else chosen
+
+    def _chosen(self, found: Detections) -> Detections:
+        if self.best:
+            found = found.best_per_component()
+        return found.best(self.min_score, self.top_k)
 
 
 def describe(
@@ -133,6 +139,8 @@ class Job:
             if self.done or self.skipped:
                 for sink in self._sinks:
                     sink.finish()
+                if self._pictures is not None:
+                    self._pictures.finish()
         self._watch(at_end=True)
 
     def _take(self, outcome: Outcome) -> None:
@@ -154,7 +162,8 @@ class Job:
         self.records += len(records)
         if self._pictures is not None:
             shown = self.choice.shown(found)
-            self._pictures.draw(outcome.file.video, outcome.activations, shown, contract)
+            file = outcome.file
+            self._pictures.draw(file.video, outcome.activations, shown, contract, file.film)
 
     def _fail(self, video: str, error: str) -> None:
         self.failures.append(error)

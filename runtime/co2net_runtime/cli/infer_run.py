@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,13 +17,15 @@ from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, Job, describe
+from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import expand_lists, find_feature_files
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import begin_sha256, output_file, output_folder
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.localizer import Localizer
-from co2net_runtime.output.choices import FormatName
-from co2net_runtime.output.formats import json_lines, make_format
+from co2net_runtime.output.choices import CONTINUED, ONE_VIDEO, FormatName
+from co2net_runtime.output.formats import Showing, json_lines, make_format
 from co2net_runtime.output.pictures import Pictures
 from co2net_runtime.output.sinks import STDOUT, check_out, is_folder, name_formats, open_sink
 from co2net_runtime.video import SUFFIXES as VIDEO_SUFFIXES
@@ -30,9 +33,6 @@ from co2net_runtime.watching.metrics import Metrics
 
 if TYPE_CHECKING:
     from co2net_runtime.cli.infer_shard import ShardJob
-
-# suffixes of what training writes
-CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def infer(
@@ -43,11 +43,13 @@ def infer(
     outs: tuple[str, ...],
     form: FormatName | None,
     shard: str | None,
+    media: str,
     skip_existing: bool,
     overwrite: bool,
     classes_only: bool,
     min_score: float | None,
     top_k: int | None,
+    best: bool,
     batch: int | None,
     chunk: int | None,
     plot: Path | None,
@@ -70,10 +72,12 @@ def infer(
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
     features = tuple(expand_lists(features))
     _check_arguments(model, features)
+    if "{video}" not in media:
+        raise click.UsageError(f"--media {media}: expected {{video}} where the video's name stands")
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
     names: Sequence[FormatName] = name_formats(outs, form)
-    choice = Choice(min_score, top_k, classes_only)
+    choice = Choice(min_score, top_k, classes_only, best)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
     console.log_to_stderr(quiet=quiet)
     if metrics is not None:
@@ -111,14 +115,16 @@ def infer(
         outs = names = ()
     for out, name in zip(outs, names, strict=True):
         check_out(out, name, [file.video for file in files], replace=replace)
-    if any(name == "srt" and not is_folder(out) for out, name in zip(outs, names, strict=True)):
-        _require_one(files)
+    for out, name in zip(outs, names, strict=True):
+        if name in ONE_VIDEO and not is_folder(out):
+            _require_one(files, name)
     with ExitStack() as stack:
         pictures = None
         if plot is not None:
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
             if not replace:
                 pictures.refuse_existing(file.video for file in files)
+        model = Path(local_model(model))
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
         options = engine_options(engine)
@@ -148,8 +154,10 @@ def infer(
             files = part.select(files)
             sinks.append(part.sink(lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
+        contract = localizer.contract
+        showing = Showing(contract.classes, choice.shown_share, contract.timing.fps, media)
         for out, name in zip(outs, names, strict=True):
-            text = make_format(name, made_by, localizer.contract.classes, choice.shown_share)
+            text = make_format(name, made_by, showing)
             sinks.append(open_sink(out, name, text, lines, resume=skip_existing))
             stack.callback(sinks[-1].close)
         figures = None
@@ -169,15 +177,18 @@ def _check_outs(
     *,
     skip_existing: bool,
 ) -> None:
-    if choice.classes_only and "srt" in names:
-        raise click.UsageError("--classes-only has no times to make subtitles of")
+    if choice.classes_only and choice.best:
+        raise click.UsageError("--classes-only has no segments of which --best could choose")
+    for name in names:
+        if choice.classes_only and name not in CONTINUED:
+            raise click.UsageError(f"--classes-only has no times, as --format {name} needs them")
     if len(set(outs)) < len(outs):
         raise click.UsageError("--out names the same place twice")
     if skip_existing:
         if "-" in features:
             raise click.UsageError("--skip-existing has nothing to continue when stdin is read")
         for out, name in zip(outs, names, strict=True):
-            if out == STDOUT or (name == "srt" and not is_folder(out)):
+            if out == STDOUT or (name not in CONTINUED and not is_folder(out)):
                 raise click.UsageError(
                     "--skip-existing needs results that can be continued: give --out FILE.json, "
                     "FILE.jsonl, FILE.csv or a folder"
@@ -189,25 +200,16 @@ def _check_arguments(model: Path, features: Sequence[str]) -> None:
 
     Raises InputError.
     """
-    if model.suffix in (".npy", ".npz") or (
-        model.is_dir() and any(Path(text).suffix == ".onnx" for text in features)
-    ):
-        raise InputError(f"{model}: not a model: the model comes first, then FEATURES")
-    if model.is_file() and (model.suffix in CHECKPOINTS or _is_checkpoint(model)):
-        raise InputError(
-            f"{model}: a checkpoint: export it first: co2net-export {model} model.onnx"
-        )
+    check_model_argument(model, features)
     for text in features:
         if "://" in text:
-            raise InputError(f"{text}: an address, expected feature files")
+            shown = re.sub(r"(?<=://)[^/@]*@", "", text)
+            raise InputError(
+                f"{shown}: an address, expected files: for a live stream give --live, and --rgb "
+                "RGB.onnx --flow FLOW.onnx, the backbones that make features of it"
+            )
         if text == "-" and sys.stdin is None:
             raise InputError("-: stdin is closed")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Return whether a file is a zip archive or a pickle, as torch.save writes."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
 
 
 def _printable(video: str) -> str:
@@ -224,11 +226,11 @@ def _refuse_videos(features: Sequence[str]) -> None:
             )
 
 
-def _require_one(files: Sequence[FeatureFile]) -> None:
+def _require_one(files: Sequence[FeatureFile], name: FormatName) -> None:
     if len(files) > 1:
         raise click.UsageError(
-            f"subtitles are one file per video, and there are {len(files)}: "
-            "give --out FOLDER --format srt"
+            f"a file of format {name} holds one video, and there are {len(files)}: "
+            f"give --out FOLDER --format {name}"
         )
 
 

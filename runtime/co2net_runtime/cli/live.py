@@ -3,15 +3,23 @@
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
+from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.model_argument import check_model_argument
+from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
+from co2net_runtime.files.text import read_text
+from co2net_runtime.live.camera import Camera, is_video
+from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
 from co2net_runtime.live.pool import LiveOptions, LivePool, live_path
 from co2net_runtime.live.snippet_queue import Overflow, StreamQueue
@@ -19,6 +27,9 @@ from co2net_runtime.live.sources import open_source
 from co2net_runtime.live.state_file import StateFile
 from co2net_runtime.live.temporal_mean import CONTEXTS, ContextName
 from co2net_runtime.version import VERSION
+from co2net_runtime.video.decode import without_password
+from co2net_runtime.video.extract import Extractor
+from co2net_runtime.video.localizer import check_fit
 from co2net_runtime.watching.http import serve_http
 from co2net_runtime.watching.metrics import Metrics
 
@@ -31,6 +42,12 @@ Sources, each SOURCE or NAME=SOURCE:
   folder/             a folder in which .npy files (n, D) appear, in the order of their names
   unix:PATH           a Unix socket that a producer connects to; bytes as on stdin
   tcp:127.0.0.1:PORT  the same on loopback
+Video, of which --rgb and --flow make features:
+  rtsp://HOST/NAME    a camera; also udp://, tcp:// (MPEG-TS), http://, and what else FFmpeg reads
+  /dev/video0         a camera of this machine
+  play:clip.mp4       a file, at its own pace
+A camera that does not answer or breaks off is opened again, after 1 s, then 2 s, up to 30 s; the
+gap is as long as the clock says. A machine that is too slow drops whole snippets and says so.
 Prefer .npy blocks: they say their shape. Raw snippets of another width than the model's are cut in
 the wrong places, and what comes out looks plausible and is wrong.
 Every line of stdout is one event. A segment comes once, when nothing can change it any more, and
@@ -40,15 +57,28 @@ since then may come twice.
 
 \b
 Examples:
-  extract-features camera.mp4 | co2net-infer model.onnx --live - --best
+  my-extractor camera.mp4 | co2net-infer model.onnx --live - --best
   co2net-infer model.onnx --live door=unix:door.sock yard=tcp:127.0.0.1:9000 --state streams.npz
+  co2net-infer model.onnx --live door=rtsp://door/1 yard=/dev/video0 --rgb rgb.onnx --flow flow.onnx
   co2net-infer model.onnx --live growing.npy --end-after 5 --provisional 10
 """
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-@click.command("co2net-infer --live", cls=console.Command, epilog=EPILOG)
+OPTION_GROUPS = {
+    "Videos and cameras": "--rgb --flow --flow-algorithm --accept-mismatch",
+    "Decisions": "--context --half-life --prior --class-window --longest --warmup",
+    "Events": "--provisional --min-score --best",
+    "Streams": "--streams --tick --queue --overflow --stall --end-after --on-bad",
+    "Restarts": "--state --state-every",
+    **ENGINE_GROUPS,
+}
+
+
+@click.command(
+    "co2net-infer --live", cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1)
 @click.option(
@@ -134,8 +164,15 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     help="Serve /metrics for Prometheus, and /healthz: 503 while a stream is stalled.",
 )  # fmt: skip
 @console.metrics_option
-@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
 @console.log_format_option
+@click.option(
+    "--rgb",
+    type=click.Path(path_type=Path),
+    help="Video: the RGB backbone that makes features of it (co2net-backbone).",
+)
+@click.option("--flow", type=click.Path(path_type=Path), help="Video: the flow backbone.")
+@video_options
+@run_options
 @console.quiet_option
 @console.version_option
 def live(
@@ -159,11 +196,15 @@ def live(
     on_bad: OnBad,
     state: Path | None,
     state_every_s: float,
+    rgb: Path | None,
+    flow: Path | None,
+    flow_algorithm: FlowAlgorithm | None,
+    accept_mismatch: bool,
     health_s: float | None,
     http: str | None,
     metrics: Path | None,
-    threads: int | None,
     quiet: bool,
+    **engine: Any,
 ) -> None:
     """Localize actions in streams while they run, with MODEL.live.onnx beside MODEL.
 
@@ -171,6 +212,14 @@ def live(
     """
     console.log_to_stderr(quiet=quiet)
     named = _named(sources, streams)
+    video = [source for source in named.values() if is_video(source)]
+    if video and rgb is None:
+        raise click.UsageError(
+            f"{without_password(video[0])}: video: give the backbones that make features of it: "
+            "--rgb RGB.onnx, and --flow FLOW.onnx for a model of both streams"
+        )
+    if not video and rgb is not None:
+        raise click.UsageError("--rgb is for video: give a camera, a URL, or play:FILE")
     options = LiveOptions(
         context, half_life_s, prior_s, class_window_s, longest_s, warmup_s, provisional_s
     )
@@ -178,12 +227,16 @@ def live(
         raise InputError("stdout is closed, where the events go")
     if metrics is not None:
         output_file(metrics, overwrite=True)
+    check_model_argument(model, sources)
     with ExitStack() as stack:
         state_file = None
         if state is not None:
             state_file = StateFile(state, state_every_s, _note)
             stack.enter_context(lock(state))
-        pool = stack.enter_context(LivePool.load(model, options, threads=threads))
+        chosen = engine_options(engine)
+        # beside cameras the options are the backbones', and the network of a stream is small
+        head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
+        pool = stack.enter_context(LivePool.load(model, options, engine=head))
         model_sha256 = sha256(live_path(model))
         figures = Metrics(metrics)
         figures.model(
@@ -194,14 +247,31 @@ def live(
                 "co2net": VERSION,
             }
         )
+        cameras = None
+        if rgb is not None:
+            extractor = Extractor.open(
+                rgb, flow, chosen,
+                flow_algorithm=flow_algorithm, accept_mismatch=accept_mismatch,
+            )  # fmt: skip
+            cameras = stack.enter_context(CameraNetwork(extractor))
+            check_fit(pool.contract, extractor, str(model), accept_mismatch=accept_mismatch)
+            console.note(str(extractor.extraction), quiet=quiet)
         arrived = threading.Event()
         feature_dim = pool.contract.feature_dim
         queues = {
-            name: StreamQueue(open_source(source, feature_dim), queue, overflow, arrived.set)
+            name: StreamQueue(
+                Camera(source, cameras)
+                if cameras is not None and is_video(source)
+                else open_source(source, feature_dim),
+                queue,
+                overflow,
+                arrived.set,
+            )
             for name, source in named.items()
         }
         streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
-        console.note(f"{streams_open}, outputs {pool.lookahead_s():.2f} s behind", quiet=quiet)
+        behind = f"outputs {pool.lookahead_s():.2f} s behind"
+        console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
             tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
@@ -240,18 +310,17 @@ def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:
     """Return the sources by name; raises InputError for names given twice, or none."""
     texts = [*sources]
     if streams is not None:
-        try:
-            lines = streams.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{streams}: cannot be read: {error}") from error
+        lines = read_text(streams, "list of streams").splitlines()
         texts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     named: dict[str, str] = {}
     for text in texts:
         name, equals, source = text.partition("=")
-        if not equals:
-            source, name = text, "stdin" if text == "-" else Path(text).stem
+        if not equals or "://" in name:  # a URL may hold an =
+            source, name = text, "stdin" if text == "-" else Path(without_password(text)).stem
         if not name or name in named:
             raise InputError(f"{text}: its stream needs a name of its own: give NAME=SOURCE")
+        if not source:
+            raise InputError(f"{text}: names no source: give NAME=SOURCE")
         named[name] = source
     if not named:
         raise click.UsageError("no stream: give a source, as - for stdin, or --streams FILE")

@@ -10,7 +10,7 @@ from pathlib import Path
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.diagnostics.gpu_checks import (
     check_cuda_libraries,
-    check_cuda_python,
+    check_cuda_majors,
     check_driver,
     check_jetson,
     check_kernels,
@@ -47,7 +47,7 @@ def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> li
         check_cuda_libraries,
         check_kernels,
         check_tensorrt,
-        check_cuda_python,
+        check_cuda_majors,
     )
     checks = [check for part in parts for check in part(machine)]
     return checks + check_space(machine, cache_folder(cache))

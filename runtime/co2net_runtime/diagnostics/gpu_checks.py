@@ -1,8 +1,10 @@
 """Checks of all that a GPU needs: driver, libraries, kernels, JetPack."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from co2net_runtime.backends.device import Gpu
+from co2net_runtime.backends.device import Gpu, is_tegra
 from co2net_runtime.diagnostics.probe import (
     GIB,
     Check,
@@ -13,34 +15,35 @@ from co2net_runtime.diagnostics.probe import (
 )
 
 # releases of Linux for Tegra by JetPack
-JETPACKS = {35: "5", 36: "6", 38: "7"}
+JETPACKS = {35: "5", 36: "6", 38: "7", 39: "7"}
+# wheels of PyPI: this one and later are made for CUDA 13, those before for CUDA 12
+ONNXRUNTIME_CUDA_13 = (1, 27)
 
 
 def check_jetson(machine: Machine) -> list[Check]:
     """Look at the JetPack release, the power mode, and where JetPack's TensorRT is."""
-    release = l4t_release(machine)
-    if release is None:
+    if not is_tegra(machine.text, machine.exists):
         return []
-    major, revision = release
-    jetpack = JETPACKS.get(major)
-    known = f"JetPack {jetpack}" if jetpack else "an unknown JetPack"
-    checks = [
-        Check(
-            "jetson",
-            "ok" if jetpack and major >= 36 else "warn",
-            f"L4T {major}.{revision}, {known}",
-            "" if jetpack and major >= 36 else "flash JetPack 6 or later (NVIDIA SDK Manager)",
+    checks = [_release_line(l4t_release(machine))]
+    if machine.exists("/dev/nvmap") and not machine.may_use("/dev/nvmap"):
+        checks.append(
+            Check(
+                "jetson groups",
+                "fail",
+                "this user may not open /dev/nvmap, so CUDA does not start",
+                "sudo usermod -aG video,render $USER; in a container: docker run --group-add video "
+                "--group-add $(stat -c %g /dev/dri/renderD128) ...",
+            )
         )
-    ]
-    mode = power_mode(machine)
+    mode, full = power_mode(machine), full_power_mode(machine)
     if mode:
-        full = mode.upper().startswith("MAXN")
+        slower = full is not None and mode != full[1]
         checks.append(
             Check(
                 "power mode",
-                "ok" if full else "warn",
+                "warn" if slower else "ok",
                 mode,
-                "" if full else "sudo nvpmodel -m 0 && sudo jetson_clocks",
+                f"sudo nvpmodel -m {full[0]} && sudo jetson_clocks" if full and slower else "",
             )
         )
     if machine.exists("/usr/lib/python3*/dist-packages/tensorrt"):
@@ -58,12 +61,24 @@ def check_jetson(machine: Machine) -> list[Check]:
     return checks
 
 
+def _release_line(release: tuple[int, str] | None) -> Check:
+    if release is None:
+        return Check("jetson", "ok", "one, seen from inside a container")
+    major, revision = release
+    known = f"JetPack {JETPACKS[major]}" if major in JETPACKS else "an unknown JetPack"
+    found = f"L4T {major}.{revision}, {known}"
+    if major < 36:
+        return Check("jetson", "warn", found, "flash JetPack 6 or later (NVIDIA SDK Manager)")
+    return Check("jetson", "ok", found)
+
+
 def check_driver(machine: Machine) -> list[Check]:
     """Look at the NVIDIA driver and its GPUs."""
     if machine.gpus():
         return [_gpu_line(machine, gpu) for gpu in machine.gpus()]
     error = machine.driver_error()
-    if machine.exists("/dev/nvidia[0-9]*") or machine.exists("/dev/nvhost-gpu"):
+    signs = ("/dev/nvidia[0-9]*", "/dev/nvhost-gpu", "/dev/nvmap")
+    if any(machine.exists(sign) for sign in signs):
         return [
             Check("gpu", "fail", f"there is one, but its driver does not answer: {error}",
                   "install the NVIDIA driver, or reboot after an update of it")
@@ -122,7 +137,7 @@ def check_kernels(machine: Machine) -> list[Check]:
         architectures = kernel_architectures(folder / "libonnxruntime_providers_cuda.so")
     except (OSError, ValueError):
         return []
-    tegra = l4t_release(machine) is not None
+    tegra = is_tegra(machine.text, machine.exists)
     known = ", ".join(f"{one // 10}.{one % 10}" for one in sorted(architectures))
     return [
         Check("onnxruntime kernels", "ok", f"for {known}")
@@ -144,7 +159,7 @@ def check_tensorrt(machine: Machine) -> list[Check]:
     if not machine.gpus():
         return []
     install = "pip install 'co2net[tensorrt]'"
-    if l4t_release(machine) is not None:
+    if is_tegra(machine.text, machine.exists):
         install = "sudo apt-get install python3-libnvinfer"
     try:
         module = machine.module("tensorrt")
@@ -163,30 +178,40 @@ def check_tensorrt(machine: Machine) -> list[Check]:
     return [Check("tensorrt", "ok", version)]
 
 
-def check_cuda_python(machine: Machine) -> list[Check]:
-    """Look at cuda-python, and whether the driver is new enough for it."""
-    if not machine.gpus() or not machine.imports("tensorrt"):
+def check_cuda_majors(machine: Machine) -> list[Check]:
+    """Compare the CUDA that the installed wheels are made for with each other and the driver."""
+    driver = machine.driver_cuda()
+    if not machine.gpus() or driver is None:
         return []
-    cuda = machine.driver_cuda() or (12, 0)
-    install = f"pip install 'cuda-python>=12.6.1,<{cuda[0] + 1}'"
-    version = next(
-        (machine.packages()[name] for name in ("cuda-bindings", "cuda-python")
-         if name in machine.packages()), "",
-    )  # fmt: skip
-    if not version or not machine.imports("cuda.bindings.runtime"):
-        return [
-            Check("cuda-python", "fail", "not installed or too old: no backend tensorrt", install)
-        ]
-    if int(version.partition(".")[0]) > cuda[0]:
-        return [
-            Check(
-                "cuda-python",
-                "fail",
-                f"{version}, but the driver runs CUDA {cuda[0]}.{cuda[1]} at most",
-                install,
-            )
-        ]
-    return [Check("cuda-python", "ok", version)]
+    wheels = dict(_cuda_majors(machine))
+    found = ", ".join(f"{name} for CUDA {major}" for name, major in wheels.items())
+    if any(major > driver[0] for major in wheels.values()):
+        problem = f"the driver runs CUDA {driver[0]}.{driver[1]} at most"
+    elif len(set(wheels.values())) > 1:
+        problem = "two CUDAs do not fit into one process"
+    else:
+        return [Check("cuda versions", "ok", found)] if wheels else []
+    # the wheels for CUDA 13 need Python 3.11
+    suffix = "" if driver[0] >= 13 and machine.python() >= (3, 11) else "-cu12"
+    extras = ("gpu" if name == "onnxruntime-gpu" else "tensorrt" for name in wheels)
+    wanted = ",".join(f"{extra}{suffix}" for extra in sorted(extras))
+    repair = f"pip uninstall -y {' '.join(wheels)} && pip install 'co2net[{wanted}]'"
+    return [Check("cuda versions", "fail", f"{found}: {problem}", repair)]
+
+
+def _cuda_majors(machine: Machine) -> Iterator[tuple[str, int]]:
+    packages = machine.packages()
+    for name in packages:
+        # tensorrt-cu13, and its parts
+        if match := re.fullmatch(r"tensorrt-cu(\d+)", name):
+            yield name, int(match.group(1))
+    if "onnxruntime-gpu" in packages and not is_tegra(machine.text, machine.exists):
+        try:
+            built = machine.module("onnxruntime.capi.build_and_package_info").cuda_version
+        except (ImportError, OSError, AttributeError):
+            version = tuple(map(int, packages["onnxruntime-gpu"].split(".")[:2]))
+            built = "13" if version >= ONNXRUNTIME_CUDA_13 else "12"
+        yield "onnxruntime-gpu", int(str(built).partition(".")[0])
 
 
 def l4t_release(machine: Machine) -> tuple[int, str] | None:
@@ -202,13 +227,39 @@ def l4t_release(machine: Machine) -> tuple[int, str] | None:
 def power_mode(machine: Machine) -> str:
     """Return the name of the Jetson's power mode, "" if it cannot be told."""
     number = machine.text("/var/lib/nvpmodel/status").strip().removeprefix("pmode:")
+    return _power_modes(machine).get(int(number), "") if number.isdecimal() else ""
+
+
+def full_power_mode(machine: Machine) -> tuple[int, str] | None:
+    """Return number and name of the mode with the most power; None if it cannot be told.
+
+    The number differs from board to board: MAXN_SUPER is 0 on one Orin Nano and 2 on another.
+    """
+    modes = _power_modes(machine)
+    for wanted in ("MAXN_SUPER", "MAXN"):
+        for number, name in modes.items():
+            if name.upper() == wanted:
+                return number, name
+    watts = {
+        number: int(match.group(1))
+        for number, name in modes.items()
+        if (match := re.match(r"(?:MODE_)?(\d+)W", name, re.IGNORECASE))
+    }
+    if not watts:
+        return None
+    best = max(watts, key=lambda number: watts[number])
+    return best, modes[best]
+
+
+def _power_modes(machine: Machine) -> dict[int, str]:
+    """Return the modes' names by their number."""
+    modes = {}
     for line in machine.text("/etc/nvpmodel.conf").splitlines():
         # "< POWER_MODEL ID=2 NAME=15W >"
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        named = line.startswith("< POWER_MODEL") and number.isdecimal()
-        if named and int(words.get("ID", "-1")) == int(number):
-            return words.get("NAME", "")
-    return ""
+        if line.startswith("< POWER_MODEL") and words.get("ID", "").isdecimal():
+            modes[int(words["ID"])] = words.get("NAME", "")
+    return modes
 
 
 def _gpu_wheel(machine: Machine) -> bool:

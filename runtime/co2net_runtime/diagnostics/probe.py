@@ -91,6 +91,14 @@ class Machine:
         """Return whether a file of that absolute glob pattern is there."""
         return any(Path("/").glob(pattern.lstrip("/")))
 
+    def python(self) -> tuple[int, int]:
+        """Return the version of the Python that runs."""
+        return sys.version_info[:2]
+
+    def may_use(self, path: str) -> bool:
+        """Return whether this process may read and write a file."""
+        return os.access(path, os.R_OK | os.W_OK)
+
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the NVIDIA GPUs."""
         return gpus()

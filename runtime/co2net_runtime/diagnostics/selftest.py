@@ -18,7 +18,7 @@ from co2net_runtime.backends.options import BackendName
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
 from co2net_runtime.backends.ov import load_openvino
-from co2net_runtime.backends.selection import require_precision
+from co2net_runtime.backends.selection import require_runnable
 from co2net_runtime.backends.trt.api import load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError, Co2netError, MissingDependencyError
@@ -141,7 +141,7 @@ def run(
         expected = None if models else _shipped_results()
         for setup in setups():
             try:
-                require_precision(contract, model, setup.backend)
+                require_runnable(contract, model, setup.backend)
             except BackendError:
                 continue
             row = Result(model.name, contract.precision, str(setup), "not here", setup.lacking())
@@ -164,12 +164,13 @@ def run(
 def _measure(
     model: Path, setup: Setup, videos: list[Features], cache: str | os.PathLike[str] | None
 ) -> tuple[dict[str, Any], list[Activations]]:
-    """Return figures, and what the network says of the videos alone, then of all in batches."""
+    """Return figures, and the network's outputs for each video alone, then for all in batches."""
     start = time.perf_counter()
     options = EngineOptions(
         backend=setup.backend,
         device=setup.device,
-        tensorrt=TensorRtOptions(cuda_graphs=setup.cuda_graphs, cache=cache),
+        tensorrt=TensorRtOptions(cuda_graphs=setup.cuda_graphs),
+        cache=cache,
     )
     with Network.open(model, options) as network:
         found = network.run(videos[:1])

@@ -6,4 +6,5 @@ npy      arrays in .npy and .npz files
 text     text and JSON
 records  dataclasses to JSON and back, strictly
 cache    the cache folder
+hub      models on the Hugging Face Hub
 """

@@ -48,7 +48,7 @@ _ALWAYS_ALLOWED_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What a .npy file says of its array."""
+    """The header of a .npy file: shape, order and type of its array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

@@ -9,6 +9,10 @@ from typing import Any
 
 from co2net_runtime.errors import InputError
 
+# zero width space, word joiner, byte order mark; not the joiners that some scripts spell with
+_WITHOUT_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
+_DIGITS = 300  # of an integer in JSON: all that is shorter fits a float
+
 
 def read_text(path: str | os.PathLike[str], content: str) -> str:
     """Return a text file's content; a byte order mark is skipped.
@@ -55,7 +59,7 @@ def parse_json(
 ) -> Any:
     """Return the content of JSON text; arguments and errors as in `read_json`."""
     try:
-        document = json.loads(text, object_pairs_hook=object_pairs_hook)
+        document = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
         if "\\u" in text:
             # half of a surrogate pair, which JSON can spell, could be written nowhere
             json.dumps(document, ensure_ascii=False).encode()
@@ -71,13 +75,20 @@ def parse_json(
     return document
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
 def normalized(name: str) -> str:
     """Return a label or a video's name in the form that is compared.
 
     White space at the ends goes, inside it becomes one space, and composed and decomposed accents
-    become the same (NFC): people do not see these differences, and file systems change them.
+    become the same (NFC), and characters without a width go: people do not see these differences,
+    and file systems and text editors change them.
     """
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    return " ".join(unicodedata.normalize("NFC", name).translate(_WITHOUT_WIDTH).split())
 
 
 def label_name(value: Any) -> str:

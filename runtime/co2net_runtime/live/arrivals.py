@@ -21,6 +21,7 @@ class Arrival:
     rows: Array | None = None  # (n, D) or (D,) floating point, D as the model wants it
     trouble: str = ""  # for the user; one line
     missing: int = 0  # snippets that took their time in the stream but cannot be used
+    lost: int = 0  # snippets that took their time in the stream and that nothing can replace
     gap: bool = False  # an unknown number of snippets may be lost before what comes next
     disconnected: bool = False  # the producer has gone; another may come
     failed: bool = False  # the source has ended because of the trouble

@@ -25,11 +25,11 @@ from co2net_runtime.options import DecodeOptions
 
 @dataclass(frozen=True)
 class Component:
-    """Snippets [start, end) above the lowest threshold. cut: it went on, but grew too long."""
+    """A run of snippets above the lowest threshold."""
 
-    start: int
-    end: int
-    cut: bool = False
+    start: int  # first snippet
+    end: int  # snippet behind the last one
+    cut: bool = False  # it went on, but grew too long
 
 
 class Components:

@@ -23,7 +23,7 @@ OnBad = Literal["skip", "end"]
 _WAIT_S = 0.2
 # snippets of one stream in a tick
 _TICK_SNIPPETS = 64
-# beyond it a feature is no network's output but a misread stream: I3D's lie below 100
+# beyond it a feature is not a network's output but a misread stream: I3D's lie below 100
 _LARGEST = 1e6
 
 
@@ -41,7 +41,11 @@ class JobOptions:
 
 
 class LiveJob:
-    """One run over many streams. failed: names of the streams that ended by an error."""
+    """One run over many streams.
+
+    Attributes:
+        failed: Names of the streams that ended by an error.
+    """
 
     def __init__(
         self,
@@ -170,8 +174,8 @@ class LiveJob:
                 )  # fmt: skip
             if failed:
                 return rows, True
-            if arrival.gap:
-                rows = self._skip(name, rows, 0)
+            if arrival.gap or arrival.lost:
+                rows = self._skip(name, rows, arrival.lost)
             if arrival.missing:
                 rows = self._replace(name, rows, arrival.missing)
             if arrival.rows is not None:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import Floats
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features, check_features
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.files.records import to_mapping
 from co2net_runtime.live.steps import Step, advance, finish
 from co2net_runtime.live.stream import Event, LiveOptions, StateArrays, Stream
@@ -74,7 +76,7 @@ class LivePool:
         *,
         context: npt.NDArray[np.float32] | None = None,
         probabilities: Floats | None = None,
-        threads: int | None = None,
+        engine: EngineOptions = EngineOptions(device="cpu"),
     ) -> Live:
         """Open MODEL.live.onnx, beside MODEL.onnx or named itself; it runs on the CPU.
 
@@ -85,20 +87,22 @@ class LivePool:
                 pass over a file.
             probabilities: (C,) the class probabilities of the whole stream, if known. With both,
                 and longest_s None, the segments are those of `Localizer`.
-            threads: Threads of an operator; None takes all cores.
+            engine: How to run the model; "auto" is the CPU, too.
 
         Raises:
-            InputError: The file is missing, an array does not fit it, or the options ask for a
-                prior that the model does not hold.
+            InputError: The file is missing, an array does not fit it, the options ask for a
+                prior that the model does not hold, or the engine for a GPU.
+            MissingDependencyError: The engine is not installed.
+            BackendError: The engine refuses the model.
         """
+        path = local_model(path)
         live = live_path(path)
         if live != Path(path) and not live.is_file():
             raise InputError(
                 f"{live}: no such file: live streams need a graph of their own: write it with "
                 "co2net-export --live"
             )
-        engine = EngineOptions(backend="onnxruntime", device="cpu", threads=threads)
-        backend = open_backend(live, engine)
+        backend = open_backend(live, _on_cpu(engine))
         contract = backend.contract
         try:
             if contract.graph != "live":
@@ -131,14 +135,14 @@ class LivePool:
         return pool
 
     @property
+    def engine(self) -> EngineInfo:
+        """The engine, its device and precision."""
+        return self._backend.info
+
+    @property
     def contract(self) -> Contract:
         """The contract of the model."""
         return self._backend.contract
-
-    @property
-    def engine(self) -> EngineInfo:
-        """The engine that runs it."""
-        return self._backend.info
 
     def lookahead_s(self) -> float:
         """Return how far behind the stream the network's outputs are, in seconds."""
@@ -279,7 +283,7 @@ class LivePool:
         return Stream(name, contract, options, mean, self._probabilities)
 
     def _identity(self) -> str:
-        """Return what a state depends on: checkpoint, options, and the arrays given to `load`."""
+        """Return the identity of a state: checkpoint, options, and the arrays given to `load`."""
         digest = hashlib.sha256()
         for given in (self._context, self._probabilities):
             digest.update(b"-" if given is None else np.ascontiguousarray(given).tobytes())
@@ -305,6 +309,17 @@ class LiveLocalizer(LivePool):
     def flush(self, stream: str = "live") -> list[Event]:
         """End the stream; return the events left. The next push begins another one at 0 s."""
         return super().flush(stream)
+
+
+def _on_cpu(engine: EngineOptions) -> EngineOptions:
+    """Return the options for the CPU; raises InputError if they name another device."""
+    if engine.device not in ("auto", "cpu") or "tensorrt" in engine.backend:
+        asked = engine.backend if "tensorrt" in engine.backend else engine.device
+        raise InputError(
+            f"{asked}: live streams run on the CPU, where a snippet takes a few milliseconds: "
+            "choose the device cpu and the backend onnxruntime or openvino"
+        )
+    return replace(engine, device="cpu")
 
 
 def _check_given(

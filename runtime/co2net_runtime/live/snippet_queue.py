@@ -113,7 +113,7 @@ class StreamQueue:
 
 def _snippets(arrival: Arrival) -> int:
     rows = arrival.rows
-    return arrival.missing if rows is None else len(rows) if rows.ndim > 1 else 1
+    return arrival.missing + arrival.lost if rows is None else len(rows) if rows.ndim > 1 else 1
 
 
 def _size(arrival: Arrival) -> int:

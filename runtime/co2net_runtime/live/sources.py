@@ -39,7 +39,8 @@ def open_source(text: str, feature_dim: int) -> Source:
     if path.suffix == ".npy":
         return GrowingFile(path, feature_dim)
     raise InputError(
-        f"{text}: expected -, FILE.npy, a folder that exists, unix:PATH or tcp:127.0.0.1:PORT"
+        f"{text}: expected -, FILE.npy, a folder that exists, unix:PATH or tcp:127.0.0.1:PORT; or "
+        "video: rtsp://HOST/NAME or another URL, /dev/videoN, or play:FILE"
     )
 
 

@@ -104,7 +104,7 @@ def _advance(
 
 
 def _pool(memory: StreamState, rows: Floats, kernel: int) -> Floats:
-    """Return the temporal average pooling of the rows that have all their neighbours."""
+    """Return the temporal average pooling of the rows that have all their neighbors."""
     if kernel == 1:
         return rows
     rows = np.concatenate([memory.rows, rows])

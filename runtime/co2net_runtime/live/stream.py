@@ -5,7 +5,7 @@ outer margin is known, and never retracted.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.decoding.proposals import Floats, SnippetSegments
+from co2net_runtime.detections import confidences
 from co2net_runtime.features import Features
 from co2net_runtime.live.components import Component, Components
 from co2net_runtime.live.steps import StreamState
@@ -66,6 +67,10 @@ class Event:
     warmup: bool = False  # the mean was young
     cut: bool = False  # the component was too long
     id: str = ""  # of the component: the same from its first "ongoing" to its last segment
+    confidence: float = field(init=False)  # the score between 0 and 1, as `confidences` says
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "confidence", float(confidences(self.score)))
 
 
 class Stream:

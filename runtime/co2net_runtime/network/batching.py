@@ -16,24 +16,33 @@ PACKED_SNIPPETS = 512
 
 
 def group_by_length(
-    lengths: Sequence[int], size: int, max_batch: Callable[[int], int | None]
+    lengths: Sequence[int],
+    size: int,
+    max_batch: Callable[[int], int | None],
+    *,
+    padded_to: Callable[[int], int] = int,
 ) -> list[list[int]]:
     """Return groups of at most `size` indices of videos of similar length, the longest first.
 
-    max_batch: of the engine, for the length that a group is padded to; None for no limit.
+    Args:
+        lengths: Snippets of each video.
+        size: The largest group.
+        max_batch: The engine's limit for the longest of a group; None: no limit.
+        padded_to: The length that the engine computes for a video: it says which ones are similar.
     """
+    cost = [padded_to(length) for length in lengths]
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     groups: list[list[int]] = []
     room = snippets = 0
     for index in order:
-        longest = lengths[groups[-1][0]] if groups else 0
+        longest = cost[groups[-1][0]] if groups else 0
         padded = longest * (len(groups[-1]) + 1) if groups else 0
-        if room == 0 or padded > (1 + MAX_PADDING) * (snippets + lengths[index]):
+        if room == 0 or padded > (1 + MAX_PADDING) * (snippets + cost[index]):
             limit = max_batch(lengths[index]) if size > 1 else 1
             room, snippets = size if limit is None else min(size, limit), 0
             groups.append([])
         groups[-1].append(index)
-        room, snippets = room - 1, snippets + lengths[index]
+        room, snippets = room - 1, snippets + cost[index]
     return groups
 
 

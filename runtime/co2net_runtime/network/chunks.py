@@ -126,7 +126,12 @@ def sibling(path: str | os.PathLike[str], kind: str) -> Path:
 
 
 def chunk_graph_path(path: str | os.PathLike[str]) -> Path:
-    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there."""
+    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there.
+
+    That of MODEL.engine is MODEL.chunk.engine.
+    """
+    if Path(path).suffix == ".engine":
+        return Path(path).with_suffix(".chunk.engine")
     current, former = sibling(path, "chunk"), sibling(path, "stream")
     return former if former.is_file() and not current.is_file() else current
 

@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend, EngineInfo, EngineOptions
+from co2net_runtime.backends.buckets import bucket
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import is_finite
-from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import Features, check_features
+from co2net_runtime.files.hub import local_model
 from co2net_runtime.network.batching import group_by_length, group_to_pack, pad
 from co2net_runtime.network.chunks import (
     DEFAULT_CHUNK,
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # a GPU gains from batches; on a CPU padded batches were slower than one video after another
 GPU_BATCH, CPU_BATCH = 8, 1
+# and fills it with this many snippets, which bounds the memory that a batch takes
+GPU_SNIPPETS = 4096
 
 GRAPH_USES = {"chunk": "chunks of a video", "live": "live streams"}
 
@@ -78,6 +82,7 @@ class Network:
         """Open a model; arguments and errors are those of `Localizer.load`."""
         if chunk is not None and chunk < 1:
             raise InputError(f"chunk {chunk}: expected at least 1 snippet")
+        path = local_model(path)
         backend = open_backend(path, options)
         kind = backend.contract.graph
         if kind != "whole":
@@ -86,8 +91,7 @@ class Network:
         if chunk is not None and not chunk_graph_path(path).is_file():
             backend.close()
             raise InputError(
-                f"{chunk_graph_path(path)}: no such file, and chunks need it: write it with "
-                "co2net-export --chunks"
+                f"{chunk_graph_path(path)}: no such file, and chunks need it: {_remedy(path)}"
             )
         return Network(path, backend, options, chunk)
 
@@ -121,8 +125,9 @@ class Network:
 
         Args:
             videos: Features (T, D) float32 of each video.
-            size: The largest batch; None: 8 on a GPU, 1 on a CPU, and there, in the fast form of
-                a model optimized for it, as many as make 512 snippets.
+            size: The largest batch; None: 8 on a GPU, if they make no more than 4096 snippets, 1
+                on a CPU, and there, in the fast form of a model optimized for it, as many as make
+                512 snippets.
 
         Raises:
             InputError: Features read from disk cannot be used.
@@ -134,7 +139,7 @@ class Network:
             graph = self._graph_for_chunks(len(video))
             if graph is not None:
                 rows = video if isinstance(video, FeatureRows) else self._rows(video, "features")
-                found[index] = Activations(*run_in_chunks(graph, rows, self.chunk))
+                found[index] = Activations(*run_in_chunks(graph, rows, self._chunk_for(graph)))
             else:
                 short[index] = (
                     video.read(0, len(video)) if isinstance(video, FeatureRows) else video
@@ -144,7 +149,12 @@ class Network:
         if self.is_packing and size is None:
             groups = group_to_pack(lengths)
         else:
-            groups = group_by_length(lengths, self.batch_size(size), self._backend.max_batch)
+            groups = group_by_length(
+                lengths,
+                self.batch_size(size),
+                self._backend.max_batch if size else self._max_batch,
+                padded_to=bucket if self.engine.on_gpu else int,
+            )
         for group in groups:
             outputs = self._backend.infer(pad([short[indices[place]] for place in group]))
             for row, place in enumerate(group):
@@ -180,6 +190,20 @@ class Network:
         """Return the largest batch: `size`, by default 8 on a GPU, 1 on a CPU."""
         return size or (GPU_BATCH if self.engine.on_gpu else CPU_BATCH)
 
+    def _max_batch(self, length: int) -> int | None:
+        limit = self._backend.max_batch(length)
+        if not self.engine.on_gpu:
+            return limit
+        room = max(1, GPU_SNIPPETS // length)
+        return room if limit is None else min(room, limit)
+
+    def _chunk_for(self, graph: Backend[Contract]) -> int:
+        """Return `chunk`, or less where the chunk graph's own engine takes less."""
+        longest = graph.max_length
+        if longest is None:
+            return self.chunk
+        return max(1, min(self.chunk, longest - 2 * self.contract.receptive_field.halo))
+
     def close(self) -> None:
         """Free the engine."""
         self._backend.close()
@@ -197,6 +221,11 @@ class Network:
         with self._opening:
             if self._chunk_graph is None and path.is_file():
                 self._chunk_graph = self._open_chunk_graph(path)
+        if self._chunk_graph is None and path.suffix == ".engine":
+            raise InputError(
+                f"{path}: no such file, and a video of {length} snippets, beyond the "
+                f"{self.longest_whole} of the engine, needs it: {_remedy(self.path)}"
+            )
         if self._chunk_graph is None:
             logger.warning(
                 "%s is missing: a video of %d snippets runs at once, and takes memory accordingly "
@@ -210,7 +239,9 @@ class Network:
         graph = open_backend(path, self.options)
         try:
             check_siblings(path, graph.contract, self.contract)
-        except InputError:
+            if (graph.info.engine, graph.info.device) != (self.engine.engine, self.engine.device):
+                raise BackendError(f"{path}: runs in {graph.info}, the model in {self.engine}")
+        except Co2netError:
             graph.close()
             raise
         return graph
@@ -223,6 +254,13 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.options, self._chunk)
+
+
+def _remedy(path: str | os.PathLike[str]) -> str:
+    """Return how the chunk graph of a model is made."""
+    if Path(path).suffix == ".engine":
+        return f"co2net-engine MODEL.chunk.onnx --out {chunk_graph_path(path)}"
+    return "write it with co2net-export --chunks"
 
 
 def _check_finite(activations: Activations) -> None:

@@ -2,6 +2,16 @@
 
 from typing import Literal
 
-FormatName = Literal["json", "jsonl", "csv", "srt"]
-FORMATS: tuple[FormatName, ...] = ("json", "jsonl", "csv", "srt")
+FormatName = Literal["json", "jsonl", "csv", "srt", "label-studio", "eaf", "via"]
+FORMATS: tuple[FormatName, ...] = ("json", "jsonl", "csv", "srt", "label-studio", "eaf", "via")
+# those that hold all results, so that a later run can go on with them
+CONTINUED = ("json", "jsonl", "csv")
+# those of which a file holds one video
+ONE_VIDEO = ("srt", "eaf")
 PICTURES = ("png", "svg", "html")
+MEDIA = "{video}.mp4"
+
+
+def ending(name: FormatName) -> str:
+    """Return how the names of a format's files end, with the dot."""
+    return f".{name}.json" if name in ("label-studio", "via") else f".{name}"

@@ -1,7 +1,7 @@
-"""Results of videos as JSON, JSON lines, CSV and subtitles: a Format each, written and read back.
+"""Results of videos as JSON, JSON lines and CSV, written and read back, and as files for people.
 
-A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, or
-without "segment" where only classes were asked for.
+A video's records are those of ActivityNet: {"label", "score", "segment": [start_s, end_s]}, with
+"confidence"; or {"label", "score"} where only classes were asked for.
 """
 
 import csv
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from co2net_runtime.detections import FORMAT_VERSION, Detections
+from co2net_runtime.detections import FORMAT_VERSION, Detections, confidences
 from co2net_runtime.errors import InputError
-from co2net_runtime.output.choices import FormatName
+from co2net_runtime.output.choices import MEDIA, FormatName
 from co2net_runtime.output.subtitles import to_srt
 
 Records = list[dict[str, Any]]
 # the origin of the results; asked for when it is written, since hashing a model takes a while
 MadeBy = Callable[[], Mapping[str, Any]]
 
-COLUMNS = ("video", "start_s", "end_s", "label", "score")
+COLUMNS = ("video", "start_s", "end_s", "label", "score", "confidence")
 
 # these must agree with an earlier run that is continued
 _SAME = ("model_sha256", "options")
@@ -52,22 +52,45 @@ class Format:
     names: Callable[[Iterable[bytes]], Iterator[str]] | None = None
 
 
-def make_format(
-    name: FormatName, made_by: MadeBy, classes: tuple[str, ...], share: float
-) -> Format:
+@dataclass(frozen=True)
+class Showing:
+    """How subtitles and annotation tools show results."""
+
+    classes: tuple[str, ...]  # the model's
+    share: float  # segments from this share of the video's best score on; 0: all
+    fps: float = 25.0  # frame rate of Label Studio's timeline
+    media: str = MEDIA  # where a tool finds a video: {video} stands for its name
+
+    def select(self, video: str, records: Records) -> Detections:
+        """Return the segments to show of one video."""
+        found = Detections.from_records(records, self.classes, video)
+        return found.at_operating_point(self.share) if self.share else found
+
+    def select_best(self, video: str, records: Records) -> Detections:
+        """Return the best of each component and class among them: tools want no overlaps."""
+        found = Detections.from_records(records, self.classes, video).best_per_component()
+        return found.at_operating_point(self.share) if self.share else found
+
+    def place(self, video: str) -> str:
+        """Return where the tool finds a video."""
+        return self.media.replace("{video}", video)
+
+
+def make_format(name: FormatName, made_by: MadeBy, showing: Showing) -> Format:
     """Return the format of a name.
 
     Args:
         name: One of FORMATS.
         made_by: The origin of the results: model, engine, options.
-        classes: The model's classes.
-        share: Subtitles show the segments from this share of the video's best score on; 0: all.
+        showing: How files for people show the results.
     """
     if name == "json":
         return _json(made_by)
     if name == "jsonl":
         return json_lines(made_by)
-    return _csv() if name == "csv" else _subtitles(classes, share)
+    if name == "csv":
+        return _csv()
+    return _FOR_PEOPLE[name](made_by, showing)
 
 
 def _json(made_by: MadeBy) -> Format:
@@ -120,7 +143,7 @@ def json_lines(made_by: MadeBy) -> Format:
 
 
 def _csv() -> Format:
-    """One row per segment, or per class; start and end are empty where only classes are.
+    """One row per segment, or per class, whose start, end and confidence are empty.
 
     Names and labels that a spreadsheet would take for a formula get a ' in front.
     """
@@ -138,45 +161,97 @@ def _csv() -> Format:
 
     def video(name: str, records: Records) -> str:
         return "".join(
-            row([cell(name), *one.get("segment", ("", "")), cell(one["label"]), one["score"]])
+            row(
+                [
+                    cell(name),
+                    *one.get("segment", ("", "")),
+                    cell(one["label"]),
+                    one["score"],
+                    one.get("confidence", ""),
+                ]
+            )
             for one in records
         )
 
     def read(text: str) -> dict[str, Records]:
         results: dict[str, Records] = {}
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        if tuple(rows.fieldnames or ()) != COLUMNS:
+        if tuple(rows.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):
             raise ValueError("other columns")
         for one in rows:
             record = {"label": uncell(one["label"]), "score": float(one["score"])}
             if one["start_s"]:
                 record["segment"] = [float(one["start_s"]), float(one["end_s"])]
             results.setdefault(uncell(one["video"]), []).append(record)
-        return results
+        return {video: _checked(records) for video, records in results.items()}
 
     return Format(video, read, head=row(COLUMNS))
 
 
-def _subtitles(classes: tuple[str, ...], share: float) -> Format:
-    """SubRip subtitles of one video: the segments at or above `share` of its best score."""
+def _subtitles(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # for those that have
+    """SubRip subtitles of one video."""
+    return Format(lambda name, records: to_srt(showing.select(name, records)), _read_nothing)
+
+
+def _eaf(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # as above
+    """An ELAN file of one video."""
+    from co2net_runtime.output.elan import to_eaf
 
     def video(name: str, records: Records) -> str:
-        found = Detections.from_records(records, classes, name)
-        return to_srt(found.at_operating_point(share) if share else found)
+        return to_eaf(showing.select_best(name, records), showing.place(name))
 
-    def read(text: str) -> dict[str, Records]:  # noqa: ARG001  # refuses all
-        raise InputError("subtitles cannot be continued")
+    return Format(video, _read_nothing)
 
-    return Format(video, read)
+
+def _label_studio(made_by: MadeBy, showing: Showing) -> Format:
+    """A list of Label Studio's tasks."""
+    from co2net_runtime.output.label_studio import to_task
+
+    def video(name: str, records: Records) -> str:
+        found = showing.select_best(name, records)
+        model = str(made_by()["model"])
+        return json.dumps(to_task(name, found, showing.place(name), showing.fps, model), indent=1)
+
+    return Format(video, _read_nothing, head="[", separator=",\n", tail=lambda: "]\n")
+
+
+def _via(made_by: MadeBy, showing: Showing) -> Format:  # noqa: ARG001  # as above
+    """A project of the VGG Image Annotator, made last: it lists its videos in three places."""
+    from co2net_runtime.output.via import to_project
+
+    videos: dict[str, tuple[Detections, str]] = {}
+
+    def video(name: str, records: Records) -> str:
+        videos[name] = showing.select_best(name, records), showing.place(name)
+        return ""
+
+    def tail() -> str:
+        text = json.dumps(to_project(videos), indent=1) + "\n"
+        videos.clear()
+        return text
+
+    return Format(video, _read_nothing, tail=tail)
+
+
+def _read_nothing(text: str) -> dict[str, Records]:  # noqa: ARG001  # refuses all
+    raise InputError("a file for people cannot be continued")
+
+
+_FOR_PEOPLE = {"srt": _subtitles, "eaf": _eaf, "label-studio": _label_studio, "via": _via}
 
 
 def _checked(records: Any) -> Records:
-    """Return the records of an earlier run. Raises ValueError or TypeError if they are not."""
+    """Return the records of an earlier run, older ones with their confidence added.
+
+    Raises ValueError or TypeError if they are not records.
+    """
     for one in records:
         segment = one.get("segment", [0.0, 0.0])
         if not isinstance(one["label"], str) or len([float(edge) for edge in segment]) != 2:
             raise ValueError("no record of a segment or a class")
-        float(one["score"])
+        score = float(one["score"])
+        if "segment" in one:
+            one["confidence"] = float(confidences(score))
     return list(records)
 
 
@@ -190,8 +265,15 @@ def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _decisive(made_by: Mapping[str, Any], name: str) -> Any:
-    """Return one entry of the origin, without the options in _LAST_BITS."""
+    """Return one entry of the origin, without the options in _LAST_BITS and those not given.
+
+    Older results lack the options that were added since.
+    """
     entry = made_by.get(name)
     if not isinstance(entry, dict):
         return entry
-    return {key: value for key, value in entry.items() if key not in _LAST_BITS}
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in _LAST_BITS and value is not None and value is not False
+    }

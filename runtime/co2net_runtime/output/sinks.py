@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -16,7 +16,7 @@ from co2net_runtime.files.atomic import (
     write_text,
 )
 from co2net_runtime.files.lock import lock
-from co2net_runtime.output.choices import FORMATS, FormatName
+from co2net_runtime.output.choices import CONTINUED, FORMATS, FormatName, ending
 from co2net_runtime.output.formats import Format, Records
 
 STDOUT = "-"
@@ -58,7 +58,7 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
     """Return the format of each --out: its suffix's; on stdout and in folders `chosen`, or JSON.
 
     Raises:
-        InputError: A name does not tell its format, or none of them takes the chosen one.
+        InputError: A name does not tell its format, or the chosen format fits no name.
     """
     names = [_name_format(out, chosen) for out in outs]
     if chosen is not None and chosen not in names:
@@ -67,16 +67,16 @@ def name_formats(outs: Sequence[str], chosen: FormatName | None) -> list[FormatN
 
 
 def _name_format(out: str, chosen: FormatName | None) -> FormatName:
-    suffix = Path(out).suffix.lower()
-    of_suffix = [name for name in FORMATS if suffix == f".{name}"]
-    if out == STDOUT or is_folder(out) or not of_suffix:
+    suffix = Path(out).suffix
+    fitting = [name for name in FORMATS if out.lower().endswith(ending(name))]
+    if out == STDOUT or is_folder(out) or not fitting:
         if chosen is None and suffix and not is_folder(out):
             raise InputError(
                 f"{out}: expected a folder, or a file named "
-                f"{', '.join(f'*.{name}' for name in FORMATS)}, or --format"
+                f"{', '.join(f'*{ending(name)}' for name in FORMATS)}, or --format"
             )
         return chosen or "json"
-    return of_suffix[0]
+    return max(fitting, key=lambda name: len(ending(name)))
 
 
 def is_folder(out: str) -> bool:
@@ -104,10 +104,11 @@ def check_out(out: str, name: FormatName, videos: Iterable[str], *, replace: boo
     elif is_folder(out):
         folder = output_folder(out)
         sweep_temporaries(folder)
-        there = [] if replace else [v for v in videos if os.path.exists(folder / f"{v}.{name}")]  # noqa: PTH110  # False, too, for too long a name
+        end = ending(name)
+        there = [] if replace else [v for v in videos if os.path.exists(folder / f"{v}{end}")]  # noqa: PTH110  # False, too, for too long a name
         if there:
             raise InputError(
-                f"{folder / there[0]}.{name}: exists already: choose another --out, or pass "
+                f"{folder / there[0]}{end}: exists already: choose another --out, or pass "
                 "--overwrite or --skip-existing"
             )
     else:
@@ -216,8 +217,11 @@ class LinesSink(Sink):
             self._stream = self._holds.enter_context(
                 self.path.open("a" if self._resume else "w", encoding="utf-8")
             )
-        self._stream.write(self._form.video(video, records))
-        self._stream.flush()
+        try:
+            self._stream.write(self._form.video(video, records))
+            self._stream.flush()
+        except OSError as error:  # which names no file: the disk is full
+            raise InputError(f"{self.path}: cannot write: {error.strerror}") from error
 
     def collected(self) -> Iterator[tuple[str, Records]]:
         """Yield what the file holds, video by video."""
@@ -234,7 +238,9 @@ class LinesSink(Sink):
 
     def close(self) -> None:
         """Close the file."""
-        self._holds.close()
+        # `add` flushes each line: what is left is what it has reported that it could not write
+        with suppress(OSError):
+            self._holds.close()
 
 
 class FileSink(Sink):
@@ -289,9 +295,9 @@ class FolderSink(Sink):
         self._holds.enter_context(lock(folder))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Look for the videos' files; subtitles cannot be checked, only seen."""
+        """Look for the videos' files; those for people cannot be checked, only seen."""
         found = {video for video in videos if os.path.exists(self._path(video))}  # noqa: PTH110  # as above
-        if self._name != "srt":
+        if self._name in CONTINUED:
             for video in found:
                 read_earlier(self._path(video), self._form)
         return found
@@ -309,7 +315,7 @@ class FolderSink(Sink):
         self._holds.close()
 
     def _path(self, video: str) -> Path:
-        return self._folder / f"{video}.{self._name}"
+        return self._folder / f"{video}{ending(self._name)}"
 
 
 def _cut_last_line(path: Path) -> None:

@@ -5,6 +5,7 @@ import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("timeline_page.html")
 
 
-def to_html(timeline: "Timeline") -> str:
-    """Return the page."""
+def to_html(timeline: "Timeline", film: str | None = None) -> str:
+    """Return the page.
+
+    Args:
+        timeline: What it shows.
+        film: Where the video file is, seen from the page; None: the page has no video.
+    """
     data = {
+        "film": None if film is None else quote(film),
         "snippet_s": timeline.snippet_s,
         "attention": _rounded(timeline.attention),
         "threshold": timeline.threshold,
@@ -31,6 +38,7 @@ def to_html(timeline: "Timeline") -> str:
     # a label or a file name must not end the script it stands in
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     page = TEMPLATE.read_text(encoding="utf-8")
+    page = page.replace("__CLICK__", "" if film is None else ", click: the video goes there")
     page = page.replace("__TITLE__", html.escape(timeline.video))
     return page.replace("__DATA__", text)
 

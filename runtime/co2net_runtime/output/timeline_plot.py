@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from co2net_runtime.errors import MissingDependencyError
 from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.output.colors import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +19,7 @@ MAX_LABELS = 6
 # inches
 SEGMENT_ROW, TRUTH_ROW = 0.7, 0.3
 
-# distinct for color-blind readers, too (Okabe and Ito)
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#737373")
+COLORS = (*OKABE_ITO, "#8c6bb1", "#737373")
 
 
 def require_matplotlib() -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from co2net_runtime.artefact.backbone import (
     CLIPS_INPUT,
     FEATURES_OUTPUT,
+    LOGITS_OUTPUT,
     BackboneContract,
     Stream,
     read_backbone_contract,
@@ -65,7 +66,7 @@ class Backbone:
 
     @property
     def contract(self) -> BackboneContract:
-        """What the file says of itself."""
+        """The contract of the file."""
         return self._backend.contract
 
     @property
@@ -76,7 +77,9 @@ class Backbone:
     @property
     def batch(self) -> int:
         """Clips that are best run at once."""
-        return GPU_BATCH if self.engine.on_gpu else 1
+        if not self.engine.on_gpu:
+            return 1
+        return min(GPU_BATCH, self._backend.max_batch(1) or GPU_BATCH)
 
     def features(self, levels: Image) -> Features:
         """Return the feature rows (B, width) float32 of clips.
@@ -87,18 +90,33 @@ class Backbone:
         Raises:
             BackendError: The engine fails, or returns another width than the contract says.
         """
-        rows = self._backend.infer({CLIPS_INPUT: self._scaled(levels)})[FEATURES_OUTPUT]
-        wanted = (len(levels), self.contract.width)
-        if rows.shape != wanted:
-            raise BackendError(
-                f"{self._where}: returned features of shape {rows.shape}, its contract says "
-                f"{wanted}"
+        return self._infer(levels, FEATURES_OUTPUT, self.contract.width)
+
+    def scores(self, levels: Image) -> npt.NDArray[np.float32]:
+        """Return the class scores (B, classes) float32 of clips, before softmax.
+
+        Raises:
+            InputError: The backbone has none.
+            BackendError: The engine fails.
+        """
+        if not self.contract.classes:
+            raise InputError(
+                f"{self._where}: puts out no class scores: write it with co2net-backbone --logits"
             )
-        return rows.astype(np.float32, copy=False)
+        return self._infer(levels, LOGITS_OUTPUT, self.contract.classes)
 
     def close(self) -> None:
         """Free the engine."""
         self._backend.close()
+
+    def _infer(self, levels: Image, output: str, width: int) -> npt.NDArray[np.float32]:
+        rows = self._backend.infer({CLIPS_INPUT: self._scaled(levels)})[output]
+        if rows.shape != (len(levels), width):
+            raise BackendError(
+                f"{self._where}: returned {output} of shape {rows.shape}, its contract says "
+                f"{(len(levels), width)}"
+            )
+        return rows.astype(np.float32, copy=False)
 
     def _scaled(self, levels: Image) -> npt.NDArray[np.float32]:
         clips = np.ascontiguousarray(levels.transpose(0, 4, 1, 2, 3)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Frame:
 
 @dataclass
 class DecodeReport:
-    """What became of a video's packets and frames."""
+    """The packets and frames of a video, counted."""
 
     frames: int = 0  # decoded
     damaged: int = 0  # packets that could not be decoded, and frames that the decoder had to patch
@@ -63,13 +64,15 @@ class VideoReader:
     """
 
     def __init__(self, source: str | os.PathLike[str]) -> None:
-        """Open a file, or a URL that FFmpeg reads.
+        """Open a file, a URL that FFmpeg reads, or a camera /dev/videoN.
 
         Raises:
             InputError: There is no such file, or no video in it.
             MissingDependencyError: PyAV is not installed.
         """
-        self.source = os.fspath(source)
+        self._address = os.fspath(source)
+        # as texts name it
+        self.source = without_password(self._address)
         self.report = DecodeReport()
         self._av = load_av()
         self._container = self._open()
@@ -126,21 +129,29 @@ class VideoReader:
         self.close()
 
     def _open(self) -> Any:
-        is_url = "://" in self.source
+        address = self._address
+        is_url = "://" in address
         if not is_url:
-            file = Path(self.source)
+            file = Path(address)
             if file.is_dir():
                 raise InputError(f"{self.source}: a folder, expected a video file")
             if not file.exists():
                 raise InputError(f"{self.source}: no such file")
             if file.is_file() and file.stat().st_size == 0:
                 raise InputError(f"{self.source}: the file is empty")
-        # a file's name is never taken for a protocol, as in "http:clip"
-        name = self.source if is_url else f"file:{self.source}"
+            if file.is_char_device():
+                return self._open_as(address, format="v4l2")
+            # a file's name is never taken for a protocol, as in "http:clip"
+            return self._open_as(f"file:{address}")
+        # over UDP, what a busy machine does not fetch in time is lost in the middle of pictures
+        options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+        return self._open_as(address, options=options, timeout=(URL_TIMEOUT, URL_TIMEOUT))
+
+    def _open_as(self, name: str, **how: Any) -> Any:
         try:
-            return self._av.open(name, timeout=(URL_TIMEOUT, URL_TIMEOUT) if is_url else None)
+            return self._av.open(name, **how)
         except (self._av.FFmpegError, OSError, ValueError) as error:
-            what = "no answer" if is_url else "not a video, or damaged or truncated"
+            what = "no answer" if "timeout" in how else "not a video, or damaged or truncated"
             raise InputError(f"{self.source}: {what}: {_words(error)}") from error
 
     def _video_stream(self) -> Any:
@@ -214,6 +225,11 @@ class _Clock:
         return self._last
 
 
+def without_password(address: str) -> str:
+    """Return a URL without user and password, as texts may show it; a file's name as it is."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
+
+
 def load_av() -> types.ModuleType:
     """Import PyAV. Raises MissingDependencyError where it is not installed."""
     try:
@@ -236,6 +252,6 @@ def _reader(picture: Any) -> Callable[[], Image]:
 
 
 def _words(error: BaseException) -> str:
-    """Return what FFmpeg says, without number and file name."""
+    """Return FFmpeg's message without its number and file name."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split())

@@ -92,7 +92,7 @@ class Extractor:
 
     @property
     def extraction(self) -> Extraction:
-        """What the features are made with."""
+        """The identity of the features: backbones, flow, frame rate."""
         flow = self.recipe.flow
         return Extraction(
             rgb=StreamIdentity.of(self.rgb.contract, None),
@@ -123,9 +123,8 @@ class Extractor:
             BackendError: The engine fails.
         """
         with VideoReader(video) as reader:
-            builder = ClipBuilder(self.recipe, self._pool, self.stages)
             found = False
-            for rows in self.run(_ahead(self._clips(self._timed(reader), builder), AHEAD)):
+            for rows in self.run(_ahead(self.clips(self._timed(reader)), AHEAD)):
                 found = True
                 yield rows
             if not found:
@@ -134,6 +133,10 @@ class Extractor:
                     f"{reader.source}: {reader.report.frames} frames, shorter than one snippet of "
                     f"{frames} frames at {fps:g} fps ({frames / fps:.2f} s)"
                 )
+
+    def builder(self) -> ClipBuilder:
+        """Return what makes clips of the ticks of one video or camera."""
+        return ClipBuilder(self.recipe, self._pool, self.stages)
 
     def run(self, clips: Iterable[Clip]) -> Iterator[Features]:
         """Yield the rows (n, width) float32 of clips as they come, in batches on a GPU.
@@ -158,7 +161,9 @@ class Extractor:
         if self.flow is not None:
             self.flow.close()
 
-    def _clips(self, frames: Iterable[Frame], builder: ClipBuilder) -> Iterator[Clip]:
+    def clips(self, frames: Iterable[Frame]) -> Iterator[Clip]:
+        """Yield the clips of a video's frames."""
+        builder = self.builder()
         for tick in ticks(frames, self.recipe.fps):
             if clip := builder.push(tick):
                 yield clip

@@ -1,4 +1,4 @@
-"""What features were made with: the file extraction.json, and when two of them agree."""
+"""How features were made: the file extraction.json, and when two of them agree."""
 
 import json
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from co2net_runtime.artefact.backbone import BackboneContract, Flow, Scaling
-from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import write_text
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import read_json
 from co2net_runtime.options import SnippetTiming
 
 EXTRACTION_NAME = "extraction.json"
@@ -54,7 +54,7 @@ class StreamIdentity:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What features were made with.
+    """How features were made.
 
     Two are the same if all fields but `versions` are: the same weights, flow, timing, size and
     class of precision. Versions of libraries move features less than a neighboring snippet does.
@@ -110,15 +110,11 @@ class Extraction:
 
 
 def read_extraction(folder: Path) -> Extraction | None:
-    """Return what a folder's features were made with; None where no extraction.json says it.
+    """Return how a folder's features were made; None where no extraction.json says it.
 
     Raises InputError if the file is damaged.
     """
     file = folder / EXTRACTION_NAME
-    try:
-        mapping = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not file.exists():
         return None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file}: damaged, expected JSON of co2net-extract: {error}") from error
-    return Extraction.from_mapping(mapping, str(file))
+    return Extraction.from_mapping(read_json(file, "the origin of features"), str(file))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
@@ -19,6 +18,7 @@ from co2net_runtime.backends import EngineOptions
 from co2net_runtime.detections import Detections
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features, check_features
+from co2net_runtime.files.npy import map_npy
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.options import SnippetTiming
 from co2net_runtime.video.extract import Extractor
@@ -109,6 +109,11 @@ class VideoFile(FeatureFile):
     cancelled: threading.Event = field(default_factory=threading.Event)
     opened: list["weakref.ref[npt.NDArray[Any]]"] = field(default_factory=list)
 
+    @property
+    def film(self) -> Path:
+        """The video."""
+        return self.path
+
     def read(self, feature_dim: int | None = None) -> Features:
         """Return the features (T, D) float32, T >= 1, all finite. Raises what extracting does."""
         (rows,) = self.mapped()
@@ -124,7 +129,7 @@ class VideoFile(FeatureFile):
         target = self.folder / f"{self.video}.npy"
         if not (self.keep and target.exists()):
             write_features(self.extractor, self.path, target, on_rows=self._go_on)
-        rows = np.load(target, mmap_mode="r", allow_pickle=False)
+        rows = map_npy(target)
         if self.discard and os.name != "nt":
             target.unlink()  # the disk is free when the last reader has gone
         self.opened.append(weakref.ref(rows))

@@ -242,6 +242,13 @@ def test_activitynet_file_prefix_is_no_part_of_a_name(annotations, write):
     assert json.loads(done.stdout)["results"]["predictions"] == 2
 
 
+def test_a_video_under_both_its_names_is_refused(annotations, write):
+    rows = [[0, 10, "Run", 0.9]]
+    done = run(write("p.json", predictions(a=rows, v_a=rows)), annotations)
+    assert done.exit_code == 2
+    assert "'a' is there twice, with and without v_" in done.stderr
+
+
 def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
     path = write("p.json", predictions(c=[[0, 10, "Run", 0.9]]))
     done = run(path, annotations, "--subset", "Validation")
@@ -422,6 +429,19 @@ def test_damaged_features_are_reported_and_the_others_judged(data):
     done = run(MODEL, data)
     assert done.exit_code == 2
     assert "no video could be used" in done.stderr
+
+
+def test_a_file_of_another_shape_is_one_failure_and_of_another_subset_none(data):
+    extra = json.loads((data / "annotations.json").read_text())
+    extra["database"]["elsewhere"] = {**extra["database"]["video_17"], "subset": "other"}
+    (data / "annotations.json").write_text(json.dumps(extra))
+    (data / "features/elsewhere.npy").write_bytes(b"nothing")
+    assert run(MODEL, data).exit_code == 0
+    (data / "features/video_17.npy").write_bytes(b"nothing")
+    done = run(MODEL, data, "--json")
+    assert done.exit_code == 1
+    assert "video_17.npy: damaged" in done.stderr
+    assert json.loads(done.stdout)["results"]["without_predictions"] == ["video_17"]
 
 
 def test_model_for_other_snippets_is_refused(data):

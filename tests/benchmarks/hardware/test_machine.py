@@ -1,4 +1,4 @@
-"""What a run says of its machine; energy counters; tables."""
+"""What a run says of its machine; tables."""
 
 import sys
 from types import ModuleType
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co2net_benchmarks.hardware.energy import open_meter
 from co2net_benchmarks.hardware.gemm import gemm_peaks
 from co2net_benchmarks.hardware.machine import Machine, describe_machine
 from co2net_benchmarks.tables import Table, significant
@@ -24,9 +23,7 @@ def board(monkeypatch):
     """A stand-in of jetson-stats' jtop with the attributes and units of its documentation."""
 
     class Jtop:
-        def __init__(self, interval=1.0):
-            self.interval = interval
-            self.observers = []
+        def __init__(self):
             self.power = {"tot": {"power": 5000}, "rail": {}}
             self.temperature = {"cpu": {"temp": 51.5, "online": True}, "off": {"temp": -256,
                                 "online": False}}  # fmt: skip
@@ -37,16 +34,8 @@ def board(monkeypatch):
         def start(self):
             self.running = True
 
-        def attach(self, observer):
-            self.observers.append(observer)
-
         def close(self):
             self.running = False
-
-        def sample(self, milliwatts):
-            self.power = {"tot": {"power": milliwatts}}
-            for observer in self.observers:
-                observer(self)
 
     module = ModuleType("jtop")
     module.jtop = Jtop
@@ -82,38 +71,8 @@ def test_jetson_facts(tmp_path, board):
     assert jetson.release == "R36 (release), REVISION: 4.0"
     assert jetson.clocks_locked is True
     assert jetson.temperatures_c == {"cpu": 51.5}
+    assert jetson.power_w == 5.0
     assert not board.last.running
-
-
-def test_rapl_counts_over_the_wrap(tmp_path):
-    for number, start in enumerate((100, 999_000)):
-        domain = tmp_path / f"sys/class/powercap/intel-rapl:{number}"
-        write(domain / "energy_uj", str(start))
-        write(domain / "max_energy_range_uj", "1000000")
-    with open_meter(tmp_path) as meter:
-        assert meter.joules() == 0
-        write(tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj", "600100")
-        write(tmp_path / "sys/class/powercap/intel-rapl:1/energy_uj", "399000")
-        assert meter.joules() == pytest.approx(0.6 + 0.4)
-
-
-def test_jetson_power_is_integrated(tmp_path, board, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("co2net_benchmarks.hardware.energy.time.perf_counter", lambda: now[0])
-    with open_meter(tmp_path) as meter:
-        now[0] += 2  # at 5 W
-        assert meter.joules() == pytest.approx(10)
-        board.last.sample(8000)
-        now[0] += 3  # at 8 W
-        assert meter.joules() == pytest.approx(34)
-        assert board.last.running
-    assert not board.last.running
-
-
-def test_no_meter_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jtop", None)
-    with open_meter(tmp_path) as meter:
-        assert meter is None
 
 
 def test_gemm_is_measured_by_each_library(monkeypatch):

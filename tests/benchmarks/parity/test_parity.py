@@ -22,8 +22,9 @@ from co2net_benchmarks.parity.margins import measure_margins
 from co2net_benchmarks.parity.results import ParityResults, first_diverging
 from co2net_benchmarks.run_file import read_runs
 from co2net_export.graph.write import set_contract
-from co2net_export.parity.decisions import Outputs
+from co2net_export.parity.gate import default_gate
 from co2net_runtime.artefact.contract import Contract
+from co2net_runtime.decoding.decisions import Outputs
 from co2net_runtime.files.records import from_mapping
 from co2net_runtime.options import DecodeOptions
 
@@ -33,6 +34,24 @@ TINY_CPU = Path(__file__).parents[2] / "runtime" / "data" / "tiny_cpu.onnx"
 def parity(*arguments):
     arguments = ["parity", *arguments, "--lengths", "1,17,40", "--threads", 1, "--quiet"]
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_bf16_is_judged_as_a_precision_of_its_own(tiny, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    monkeypatch.setenv("CO2NET_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "parity.json"
+    result = parity(tiny.checkpoint, tiny.artefact, "--bf16", "--backend", "openvino", "--out", out)
+    assert result.exit_code in (0, 3), result.stderr  # so small a network rounds as it likes
+    (run,) = read_runs(out)
+    (one,) = from_mapping(ParityResults, run.results, "run").artefacts
+    assert one.precision == "bf16"
+    assert one.gate == default_gate("bf16", "none")
+    assert 1e-4 < one.overall.max_ratio < 0.5
+    result = parity(tiny.checkpoint, tiny.artefact, "--bf16", "--bisect")
+    assert result.exit_code == 2
+    assert "leave out --bf16" in result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The report under benchmarks/results: measured at once, and README shows its rows."""
+"""The report under benchmarks/results: measured at once, and docs/measuring.md shows its rows."""
 
 import re
 from itertools import dropwhile, takewhile
@@ -37,10 +37,10 @@ def test_only_table_and_picture_are_kept():
     assert "](report.png)" in (SUITE / "README.md").read_text(encoding="utf-8")
 
 
-def test_readme_shows_rows_of_the_report():
+def test_the_documentation_shows_rows_of_the_report():
     """Some of the columns, all of the rows."""
     _, reported = table(REPORT, OVERVIEW)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    columns, shown = table(readme, "benchmarks/results/suite/report.md")
+    page = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    columns, shown = table(page, "results/suite/report.md")
     assert len(columns) > 4
     assert shown == [{column: row[column] for column in columns} for row in reported]

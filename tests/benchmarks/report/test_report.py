@@ -57,7 +57,7 @@ def latency_results(speed=1.0, names=("a<b>.onnx", "model|x.ckpt")):
         lengths=tuple(rows),
         cold_starts=(ColdStart(names[0], 50, 0.1, 0.2, 0.1, 0.02, summarize([0.42 * speed]), 1),),
         offline=tuple(
-            OfflineResult(name, 3, 600, 1.0, Interval(600 / speed, 500, 700), 384, flat, 9, 1, None)
+            OfflineResult(name, 3, 600, 1.0, Interval(600 / speed, 500, 700), 384, flat, 9, 1)
             for name in names
         ),
     )
@@ -198,6 +198,18 @@ def test_run_files_of_schema_1_are_read(tmp_path):
     document["results"]["server"] = []
     for target in document["results"]["targets"]:
         del target["feature_dim"], target["snippet_s"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document))
+    (run,) = read_runs(path)
+    assert from_mapping(LatencyResults, run.results, "run") == latency_results()
+
+
+def test_energy_of_run_files_of_schema_2_is_left_out(tmp_path):
+    document = json.loads(run_of(latency_results()).to_json())
+    document["schema_version"] = 2
+    document["results"]["energy_meter"] = "whole board"
+    for row in document["results"]["offline"]:
+        row["joules_per_video_minute"] = 1.5
     path = tmp_path / "old.json"
     path.write_text(json.dumps(document))
     (run,) = read_runs(path)

@@ -29,7 +29,8 @@ def make(tmp_path):
 
     def run(name, settings, losses, maps, best=None):
         folder = RunFolder(tmp_path / name)
-        folder.create()
+        with folder.open():
+            pass
         folder.write_config(dump_config(apply_settings(settings, TrainConfig())))
         for number, loss in enumerate(losses, 1):
             folder.log({"iteration": number, "total": loss})
@@ -77,7 +78,7 @@ def test_other_folders_are_one_line(make, tmp_path):
     }
     damaged = make("damaged", [], [1.0], [])
     RunFolder(damaged).metrics.write_text("[1]\n")
-    cases[damaged] = "metrics.jsonl: damaged"
+    cases[damaged] = "metrics.jsonl: line 1 is not a record"
     summary = make("summary", [], [1.0], [])
     RunFolder(summary).summary.write_text("{}")
     cases[summary] = "summary.json: damaged"

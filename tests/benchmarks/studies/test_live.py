@@ -15,6 +15,7 @@ from co2net_runtime.localizer import Localizer
 from studies import live_accuracy, live_cost
 
 DATA = Path(__file__).parents[2] / "runtime" / "data"
+ENGINE = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_live_accuracy_compares_all_strategies(data, tmp_path):
 def test_every_video_is_fed_whole(data):
     dataset = open_dataset(data, DatasetOptions())
     videos = dataset.videos(dataset.test_subset)
-    pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(longest_s=None), threads=1)
+    pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(longest_s=None), engine=ENGINE)
     together = live_accuracy.run_live({"x": pool}, dataset, videos)["x"]
     for video in videos:
         alone = pool.push({video.name: dataset.load_features(video.name)}) + pool.flush(video.name)
@@ -120,7 +121,7 @@ def test_live_cost_is_flat(tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "| 4 | 500 |" in out.read_text()
-    pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(class_window_s=60), threads=1)
+    pool = LivePool.load(DATA / "tiny.onnx", LiveOptions(class_window_s=60), engine=ENGINE)
     cost = live_cost.measure(pool, 1, 800, quiet=True)
     pool.close()
     assert cost.state_bytes[1] <= 1.5 * cost.state_bytes[0]

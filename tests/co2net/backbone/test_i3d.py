@@ -60,7 +60,8 @@ def test_every_end_point_equals_the_published_network(stream, case, inputs):
             assert array.shape == tuple(golden[f"{key}/shape"])
             every = golden[f"{key}/every"]
             sampled = array.ravel()[:: int(golden[f"{key}/step"])][: every.size]
-            np.testing.assert_allclose(sampled, every, rtol=0, atol=1.5e-5)
+            # the order of summation, and so the last bits, depend on the number of threads
+            np.testing.assert_allclose(sampled, every, rtol=0, atol=3e-5)
             seen += 1
         assert seen == 16
         features = torch.nn.functional.avg_pool3d(value, (2, 7, 7), stride=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from co2net.backbone.weights import read_weights
 from co2net.cli.data import main
 from co2net.data.dataset import open_dataset
 
@@ -252,3 +253,29 @@ def test_leftovers_of_a_killed_run_do_not_block_and_are_swept(folder, tmp_path):
     assert not list((tmp_path / "out").rglob(".*"))
     assert open_dataset(tmp_path / "out").timing.offset_frames == 8
     assert "the first at frame 8" in run("inspect", tmp_path / "out").stdout
+
+
+def test_rendered_videos_are_a_dataset_once_there_are_features(tmp_path):
+    pytest.importorskip("av")
+    out = tmp_path / "demo"
+    arguments = ["synth-videos", str(out), "--videos", "3", "--classes", "2", "--quiet"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    videos = {file.stem for file in (out / "videos").iterdir()}
+    assert videos == {"train_000", "train_001", "test_002"}
+    for name in videos:
+        np.save(out / "features" / f"{name}.npy", np.ones((30, 8), np.float32))
+    dataset = open_dataset(out)
+    assert {video.name for video in dataset.annotations.videos} == videos
+    assert dataset.annotations.classes == ("Shake", "Bounce")
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "not empty" in again.output
+
+
+def test_untrained_backbones_load_as_weights(tmp_path):
+    path = tmp_path / "flow.pt"
+    result = CliRunner().invoke(main, ["synth-backbone", str(path), "--stream", "flow"])
+    assert result.exit_code == 0, result.output
+    weights = read_weights(path, "flow")
+    assert (weights.channels, weights.build().width) == (2, 128)

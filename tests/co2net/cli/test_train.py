@@ -108,6 +108,7 @@ def test_print_config_needs_nothing_and_gives_what_a_config_file_takes(tmp_path)
         (["--set", "learning_rte=1"], "did you mean 'learning_rate'"),
         (["--seeds", "1,x"], "numbers separated by commas"),
         (["--seeds", "1,1"], "twice"),
+        (["--seeds", "-1"], "must lie in"),
         (["--resume", "--overwrite"], "exclude each other"),
         (["--resume"], "no run to resume"),
         (["--test-subset", "tset"], "did you mean 'test'"),

@@ -9,6 +9,7 @@ from co2net_export.export import Exporter
 from co2net_export.graph.streaming_model import IncrementalModel
 from co2net_export.parity.videos import calibration_split
 from co2net_export.precision.options import PrecisionOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.pool import LiveOptions, LivePool
 
@@ -52,6 +53,10 @@ def test_written_graph_holds_the_prior_and_is_fp32_only(tiny, data, tmp_path):
     means = [dataset.load_features(video.name).mean(axis=0) for video in split.calibration]
     contract = written[1].contract
     np.testing.assert_allclose(contract.context_prior, np.mean(means, axis=0), rtol=1e-5)
-    pool = LivePool.load(tmp_path / "m.onnx", LiveOptions(context="prior"), threads=1)
+    pool = LivePool.load(
+        tmp_path / "m.onnx",
+        LiveOptions(context="prior"),
+        engine=EngineOptions(device="cpu", threads=1),
+    )
     assert pool.contract == contract
     pool.close()

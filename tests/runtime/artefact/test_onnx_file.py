@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from co2net_runtime.artefact.contract import METADATA_KEY
-from co2net_runtime.artefact.onnx_file import read_graph, read_metadata
+from co2net_runtime.artefact.onnx_file import read_graph, read_metadata, weight_files
 from co2net_runtime.artefact.wire_format import DamagedError, delimited, fields, read_varint, varint
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.ort.cpu import FOLDER_KEY, maps_weights
@@ -86,8 +86,13 @@ def test_engine_maps_the_weights(place, tiny_path, tiny_arrays, tmp_path, run):
     np.testing.assert_allclose(attention[0], tiny_arrays["tiny_video_17_attention"], atol=1e-5)
 
 
-def test_weights_in_another_file_are_left_to_the_engine(tiny_path, tiny_arrays, tmp_path):
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_weights_in_another_file_are_found_by_the_engine(
+    backend, tiny_path, tiny_arrays, tmp_path, monkeypatch
+):
     """Laid out as in the Hugging Face cache: both files are links into a folder of blobs."""
+    pytest.importorskip(backend)
+    monkeypatch.setenv("CO2NET_CACHE", str(tmp_path / "cache"))
     onnx = pytest.importorskip("onnx", reason="only the exporter's extra brings onnx")
     for folder in ("blobs", "snapshot"):
         (tmp_path / folder).mkdir()
@@ -100,12 +105,15 @@ def test_weights_in_another_file_are_left_to_the_engine(tiny_path, tiny_arrays, 
         (tmp_path / "snapshot" / name).rename(tmp_path / "blobs" / f"hash-of-{name}")
         (tmp_path / "snapshot" / name).symlink_to(f"../blobs/hash-of-{name}")
     assert read_graph(path) is None
-    engine = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
-    (found,) = Network.open(path, engine).run([tiny_arrays["video_17_features"]])
+    assert weight_files(path) == {"model.onnx.data"}
+    assert weight_files(tiny_path) == set()
+    engine = EngineOptions(backend=backend, device="cpu", threads=1)
+    with Network.open(path, engine) as network:
+        (found,) = network.run([tiny_arrays["video_17_features"]])
     np.testing.assert_allclose(found.cas, tiny_arrays["tiny_video_17_cas"], atol=1e-5)
 
 
-@pytest.mark.parametrize("reader", [read_graph, read_metadata])
+@pytest.mark.parametrize("reader", [read_graph, read_metadata, weight_files])
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9])
 def test_truncated_files(reader, share, tiny_path, tmp_path):
     path = tmp_path / "cut.onnx"

@@ -78,6 +78,16 @@ def test_the_same_call_gives_the_same_bits(videos):
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="this processor has no bfloat16")
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.int8-cpu.onnx"])
+def test_auto_finds_an_engine_with_bf16(name, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with open_backend(DATA / name, EngineOptions(device="cpu", bf16=True)) as backend:
+        assert backend.info.engine == "openvino"
+        int8 = "int8-cpu and " if "int8" in name else ""
+        assert backend.info.precision == f"{int8}bf16"
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this processor has no bfloat16")
 def test_bf16_is_asked_for_by_name(videos):
     with Localizer.load(DATA / "tiny.onnx", CPU) as exact:
         assert exact.engine.precision == "fp32"
@@ -86,6 +96,11 @@ def test_bf16_is_asked_for_by_name(videos):
         assert rounded.engine.precision == "bf16"
         difference = np.abs(rounded.network.run(videos(40))[0].cas - expected).max()
     assert 1e-4 < difference < 0.2
+
+
+def test_bf16_is_refused_for_the_form_that_loses_too_much():
+    with pytest.raises(BackendError, match="use the file exported without --optimize cpu"):
+        open_backend(DATA / "tiny_cpu.onnx", replace(CPU, bf16=True))
 
 
 def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
@@ -134,7 +149,9 @@ def test_auto_takes_what_was_measured_best(monkeypatch):
     pytest.importorskip("onnxruntime")
     auto = EngineOptions(device="cpu")
     names = {"tiny.onnx": "openvino", "tiny_cpu.onnx": "onnxruntime"}
-    names["tiny.int8-trt.onnx"] = "onnxruntime"
+    names |= dict.fromkeys(
+        ("tiny.int8-trt.onnx", "tiny.int8-cpu.onnx", "tiny.live.onnx"), "onnxruntime"
+    )
     for name, engine in names.items():
         with open_backend(DATA / name, auto) as backend:
             assert backend.info.engine == engine

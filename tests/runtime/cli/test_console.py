@@ -20,6 +20,7 @@ def tool(what, count):
         "missing": MissingDependencyError("thing", "extra", "drawing"),
         "interrupt": KeyboardInterrupt(),
         "disk": OSError(28, "No space left on device", "out.json"),
+        "memory": MemoryError("Unable to allocate 7. TiB"),
         "bug": ZeroDivisionError("a bug"),
     }
     if what in errors:
@@ -27,6 +28,12 @@ def tool(what, count):
     if what == "terminate":
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
+    if what == "import":  # of a module in C, which turns the exception into its own
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise MissingDependencyError("thing", "extra", "drawing") from None
     click.echo(what)
     click.get_current_context().exit(1 if what == "some" else 0)
 
@@ -52,7 +59,9 @@ suite.add_command(tool)
         ),
         ("interrupt", 130, "tool: interrupted\n"),
         # what is unfinished is removed on the way out
+        ("memory", 2, "tool: error: out of memory: Unable to allocate 7. TiB\n"),
         ("terminate", 130, "tool: interrupted\n"),
+        ("import", 130, "tool: interrupted\n"),
         ("disk", 2, "tool: error: out.json: No space left on device\n"),
         ("fine", 0, ""),
         ("some", 1, ""),
@@ -91,3 +100,29 @@ def test_a_group_names_its_command():
     )
     assert CliRunner().invoke(suite, ["tool", "input"]).stderr.startswith("suite: error: a.npy")
     assert CliRunner().invoke(suite, []).exit_code == 2
+
+
+def test_options_stand_under_their_headings():
+    @click.command(cls=Command, option_groups={"Engine": "--device --threads", "Empty": "--none"})
+    @click.option("--threads", help="How many.")
+    @click.option("--out", help="Where to.")
+    @click.option("--device", help="On what.")
+    def tool():
+        pass
+
+    shown = CliRunner().invoke(tool, ["--help"]).output
+    options, engine = shown.split("Options:")[1].split("Engine:")
+    assert "--out" in options
+    assert "--help" in options
+    assert " ".join(engine.split()) == "--threads TEXT How many. --device TEXT On what."
+
+
+def test_nan_is_within_no_range():
+    @click.command(cls=Command)
+    @click.option("--seconds", type=click.FloatRange(min=0))
+    def wait(seconds):
+        raise AssertionError(seconds)
+
+    done = CliRunner().invoke(wait, ["--seconds", "nan"])
+    assert done.exit_code == 2
+    assert "Invalid value for '--seconds': nan is no number" in done.stderr

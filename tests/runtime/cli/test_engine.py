@@ -19,7 +19,9 @@ def build(tiny_path):
 def test_builds_into_the_cache_where_infer_finds_it(build, box, feature_folder, tiny_path):
     done = build("--profile", "1x1:1x20:2x50")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.strip().endswith(".engine")
+    first, second = done.stdout.splitlines()
+    assert first.endswith(".engine")
+    assert "tiny.chunk-" in second
     assert "building the TensorRT engine" in done.stderr
     infer = CliRunner().invoke(
         infer_cli.main,
@@ -34,7 +36,7 @@ def test_builds_into_the_cache_where_infer_finds_it(build, box, feature_folder, 
         "precision": "fp32",
         "device_name": "Stand-in GPU",
     }
-    assert len(box.builds) == 1
+    assert len(box.builds) == 2  # the model and its chunk graph
 
 
 def test_builds_what_it_is_told_beside_what_is_there(build, box):
@@ -42,7 +44,7 @@ def test_builds_what_it_is_told_beside_what_is_there(build, box):
     second = build().stdout
     assert first != second
     assert build().stdout == second
-    assert len(box.builds) == 2
+    assert len(box.builds) == 4
 
 
 def test_builds_a_file_that_stands_alone(build, box, feature_folder, tmp_path):
@@ -50,25 +52,25 @@ def test_builds_a_file_that_stands_alone(build, box, feature_folder, tmp_path):
     done = build("--out", out, "--hardware-compatible", "--version-compatible", "--json", "-q")
     assert done.exit_code == 0, done.stderr
     assert done.stderr == ""
-    said = json.loads(done.stdout)
+    said, chunks = map(json.loads, done.stdout.splitlines())
     assert said["path"] == str(out)
+    assert chunks["path"] == str(out.with_name("model.chunk.engine"))
+    assert chunks["contract"]["graph"] == "chunk"
     assert said["hardware_compatible"]
     assert said["profiles"] == ["1x1:1x256:8x512", "1x1:1x1500:1x4160"]
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(out.parent, elsewhere)
-    arguments = [str(elsewhere / "model.engine"), str(feature_folder(30)), "-q"]
+    arguments = [str(elsewhere / "model.engine"), str(feature_folder(30, 5000)), "-q"]
     infer = CliRunner().invoke(infer_cli.main, arguments)
     assert infer.exit_code == 0, infer.stderr
-    assert len(box.builds) == 1
+    assert len(box.builds) == 2
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (["--hardware-compatible"], "--hardware-compatible needs --out FILE.engine"),
-        (["--dla-core", "0"], "--dla-core needs --out"),
         (["--out", "x.plan"], "expected a name that ends in .engine"),
-        (["--out", "x.engine", "--dla-core", "0"], "give one profile, min = opt = max"),
         (["--profile", "1"], "expected MIN:OPT:MAX"),
         (["--device", "cuda:3"], "the NVIDIA driver knows 1 GPUs"),
         (["--device", "cpu"], "runs on cuda, not on cpu"),
@@ -86,7 +88,8 @@ def test_a_refused_build_leaves_no_file(build, box, tmp_path):
     box.fail_build = "no implementation"
     done = build("--out", tmp_path / "x.engine")
     assert done.exit_code == 2
-    assert "TensorRT cannot build the engine: no implementation" in done.stderr
+    assert "TensorRT refuses to build the engine of" in done.stderr
+    assert "no implementation" in done.stderr
     assert not list(tmp_path.glob("x*"))
     assert not box.cuda.streams
 

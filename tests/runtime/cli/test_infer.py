@@ -2,10 +2,12 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from co2net_runtime.detections import read_results
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.lock import lock
 from co2net_runtime.output.sinks import name_formats
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -77,10 +81,11 @@ def test_every_format_holds_the_same_segments(infer, feature_folder, tmp_path):
             float(row["end_s"]),
             row["label"],
             float(row["score"]),
+            float(row["confidence"]),
         )
         for row in rows
     ] == [
-        (video, *record["segment"], record["label"], record["score"])
+        (video, *record["segment"], record["label"], record["score"], record["confidence"])
         for video, records in expected.items()
         for record in records
     ]
@@ -224,8 +229,12 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(infer, tmp_path):
         (["--out", "x.json", "--out", "x.json"], "names the same place twice"),
         (["--skip-existing"], "--skip-existing needs results that can be continued"),
         (["--out", "x.srt", "--skip-existing"], "--skip-existing needs"),
-        (["--out", "x.srt"], "subtitles are one file per video, and there are 2"),
-        (["--classes-only", "--format", "srt"], "no times to make subtitles of"),
+        (["--out", "x.eaf"], "a file of format eaf holds one video, and there are 2"),
+        (["--out", "x.via.json", "--skip-existing"], "--skip-existing needs"),
+        (["--media", "clip.mp4"], "expected {video} where the video's name stands"),
+        (["--out", "x.srt"], "a file of format srt holds one video, and there are 2"),
+        (["--classes-only", "--format", "srt"], "has no times, as --format srt needs them"),
+        (["--classes-only", "--best"], "no segments of which --best could choose"),
         (["--ground-truth", "x.json"], "give --plot DIR"),
         (["--profile", "3"], "expected MIN:OPT:MAX"),
         (["--profile", "1x9:1x8:1x9"], "1 <= min <= opt <= max"),
@@ -246,6 +255,8 @@ def test_formats_come_from_names(tmp_path):
     outs = ["-", f"{tmp_path}", "a.json", "b.CSV", "c.txt", "new/"]
     assert name_formats(outs, "srt") == ["srt", "srt", "json", "csv", "srt", "srt"]
     assert name_formats(["-", "x.jsonl"], None) == ["json", "jsonl"]
+    tools = ["a.via.json", "b.label-studio.json", "c.eaf"]
+    assert name_formats(tools, None) == ["via", "label-studio", "eaf"]
 
 
 def test_ctrl_c_finishes_the_file_and_writes_what_is_there(
@@ -481,6 +492,7 @@ def test_mixed_up_arguments_are_named(infer, feature_folder, tiny_path, tmp_path
     for arguments, text in [
         ((folder / "video_000.npy", tiny_path), "the model comes first"),
         ((folder, tiny_path), "the model comes first"),
+        ((folder, folder / "video_000.npy"), "a folder, expected a model file"),
         ((checkpoint, folder), "export it first: co2net-export"),
         ((other, folder), "export it first: co2net-export"),
         ((tiny_path, "rtsp://camera/1"), "rtsp://camera/1: an address"),
@@ -511,3 +523,68 @@ def test_closed_standard_streams(feature_folder, tiny_path, tmp_path, closed):
         assert done.returncode == 2
         assert "closed" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_best_writes_one_segment_per_component_and_class(infer, feature_folder):
+    folder = feature_folder(60)
+    every = json.loads(infer(folder).stdout)["results"]["video_000"]
+    best = json.loads(infer(folder, "--best").stdout)["results"]["video_000"]
+    assert 0 < len(best) < len(every)
+    assert [one for one in every if one in best] == best
+    for one in best:
+        start, end = one["segment"]
+        same = [other["segment"] for other in best if other["label"] == one["label"]]
+        assert sum(s < end and e > start for s, e in same) == 1
+    labels = {one["label"] for one in every}
+    assert {one["label"] for one in best} == labels
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.jsonl", "all.csv"])
+def test_results_from_before_confidence_are_continued(infer, feature_folder, tmp_path, name):
+    folder, out, whole = feature_folder(5, 40), tmp_path / name, tmp_path / f"whole_{name}"
+    infer(folder, "--out", whole)
+    infer(folder / "video_000.npy", "--out", out)
+    text = out.read_text()
+    if name.endswith("csv"):
+        text = "".join(line.rpartition(",")[0] + "\n" for line in text.splitlines())
+    else:
+        text = re.sub(r', "confidence": [^,]*|, "best": false', "", text)
+    assert "best" not in text
+    assert "confidence" not in text
+    out.write_text(text)
+    assert infer(folder, "--out", out, "--skip-existing").exit_code == 0
+    if name != "all.jsonl":  # whose earlier lines stay as they are
+        assert results_of(out) == results_of(whole)
+
+
+def test_files_for_annotation_tools(infer, feature_folder, tmp_path):
+    folder = feature_folder(40, 60)
+    best = json.loads(infer(folder, "--best", "--min-score", "0").stdout)["results"]
+    tasks, project, elan = tmp_path / "a.label-studio.json", tmp_path / "a.via.json", tmp_path / "e"
+    media = ("--min-score", "0", "--media", "clips/{video}.mov")
+    outs = [word for out in (tasks, project) for word in ("--out", out)]
+    assert infer(folder, *outs, *media).exit_code == 0
+    assert infer(folder, "--out", elan, "--format", "eaf", *media).exit_code == 0
+    (first, _) = json.loads(tasks.read_text())
+    assert first["data"]["video"] == "clips/video_000.mov"
+    (prediction,) = first["predictions"]
+    assert prediction["model_version"] == "tiny.onnx"
+    assert [one["score"] for one in prediction["result"]] == [
+        one["confidence"] for one in best["video_000"]
+    ]
+    found = json.loads(project.read_text())
+    assert [one["fname"] for one in found["file"].values()] == ["video_000.mov", "video_001.mov"]
+    assert len(found["metadata"]) == sum(map(len, best.values()))
+    assert sorted(path.name for path in elan.iterdir()) == ["video_000.eaf", "video_001.eaf"]
+    again = infer(folder, "--out", elan, "--format", "eaf", "--skip-existing")
+    assert "2 already there" in again.stderr
+
+
+def test_results_have_the_keys_of_their_schema(infer, feature_folder):
+    schema = json.loads((ROOT / "docs/predictions.schema.json").read_text())
+    folder = feature_folder(40)
+    for name, options in (("segment", ()), ("class", ("--classes-only",))):
+        document = json.loads(infer(folder, *options).stdout)
+        assert set(document) == set(schema["properties"])
+        for record in document["results"]["video_000"]:
+            assert set(record) == set(schema["$defs"][name]["properties"])

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli.infer import main
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.npy import MAGIC
@@ -28,6 +29,7 @@ from co2net_runtime.live.sources import open_source
 
 # only so that a failure does not hang: a loaded machine may take as long as it needs
 PATIENCE_S = 300
+ENGINE = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
 
 
 def npy(rows):
@@ -65,7 +67,7 @@ def wait_until(condition):
 @pytest.fixture
 def expected(tiny_path, videos):
     (features,) = videos(80)
-    with LiveLocalizer.load(tiny_path, threads=1) as live:
+    with LiveLocalizer.load(tiny_path, engine=ENGINE) as live:
         events = live.push(features) + live.flush()
     return features, [(e.label, e.start_s, e.end_s) for e in events]
 
@@ -113,7 +115,7 @@ def test_truncated_and_nan(tiny_path, videos):
 def test_wrong_width_is_reported_and_time_goes_on(tiny_path, videos):
     before, after = videos(20, 30)
     stand_in = np.concatenate([before, before[-1:].repeat(5, 0), after])
-    with LiveLocalizer.load(tiny_path, threads=1) as live:
+    with LiveLocalizer.load(tiny_path, engine=ENGINE) as live:
         events = [(e.label, e.start_s, e.end_s) for e in live.push(stand_in) + live.flush()]
     data = npy(before) + npy(np.ones((5, 9), np.float32)) + npy(after)
     code, found, err = run(tiny_path, "--live", "-", stdin=data)
@@ -129,7 +131,7 @@ def test_several_streams_from_growing_files_and_folders(tiny_path, expected, tmp
     folder.mkdir()
     for i in range(0, 80, 20):
         np.save(folder / f"{i:03d}.npy", features[i : i + 20])
-    (tmp_path / "streams").write_text(f"# cameras\nfolder={folder}\n")
+    (tmp_path / "streams").write_text(f"\ufeff# cameras\nfolder={folder}\n", encoding="utf-8")
     code, found, err = run(
         tiny_path, "--live", tmp_path / "file.npy", "--streams", tmp_path / "streams",
         "--end-after", "1.5",
@@ -170,7 +172,7 @@ def test_sockets_outlive_their_producers(tiny_path, expected, tmp_path, kind):
 
 def test_a_killed_process_goes_on_from_its_state(tiny_path, videos, tmp_path):
     (features,) = videos(120)
-    with LiveLocalizer.load(tiny_path, threads=1) as live:
+    with LiveLocalizer.load(tiny_path, engine=ENGINE) as live:
         expected = {(e.label, e.start_s, e.end_s) for e in live.push(features) + live.flush()}
     path, state = tmp_path / "growing.npy", tmp_path / "state.npz"
     header = npy(np.zeros((1, 16), np.float32))[:-64]
@@ -239,7 +241,7 @@ def test_a_state_that_cannot_be_saved_is_said_once_and_tried_again(tiny_path, ex
 @pytest.mark.parametrize("damage", ["cut", "nan", "text"])
 def test_a_damaged_state_is_named(tiny_path, videos, tmp_path, damage):
     state = tmp_path / "s.npz"
-    with LiveLocalizer.load(tiny_path, threads=1) as live:
+    with LiveLocalizer.load(tiny_path, engine=ENGINE) as live:
         live.push(videos(30)[0])
         arrays = live.state()
     if damage == "nan":
@@ -272,6 +274,7 @@ def test_usage_errors(tiny_path, tmp_path):
         ([], "no stream"),
         (["-", "b=-"], "stdin can be one stream only"),
         (["a=x.npy", "a=y.npy"], "needs a name of its own"),
+        (["a="], "a=: names no source"),
         (["a=tcp:10.0.0.1:80"], "producers on this machine"),
         (["a=tcp:here"], "expected tcp:127.0.0.1:PORT"),
         (["a=nothing"], "expected -, FILE.npy"),
@@ -282,7 +285,7 @@ def test_usage_errors(tiny_path, tmp_path):
         (["-", "--state", str(tmp_path)], "a folder, expected the name of a file to write"),
         (["-", "--state", "/dev/null/x"], "/dev/null"),
         (["-", "--context", "prior"], "holds no mean of its training features"),
-        (["-", "--streams", str(tmp_path / "none")], "none: cannot be read"),
+        (["-", "--streams", str(tmp_path / "none")], "none: cannot read the list of streams"),
     ]:
         done = CliRunner().invoke(main, [str(tiny_path), "--live", *arguments])
         assert done.exit_code == 2, arguments
@@ -356,3 +359,12 @@ def test_a_taken_address_is_refused_and_a_stale_one_is_not(tmp_path):
     stop.set()
     assert list(second.arrivals(stop, 0)) == []
     assert not path.exists()
+
+
+def test_the_engine_is_chosen_as_for_files(tiny_path):
+    code, _, err = run(tiny_path, "--live", "-", "--backend", "onnxruntime", "--threads", "1")
+    assert code == 0
+    assert "1.92 s behind, onnxruntime" in err
+    code, _, err = run(tiny_path, "--live", "-", "--device", "cuda:0")
+    assert code == 2
+    assert "cuda:0: live streams run on the CPU" in err

@@ -31,15 +31,16 @@ class Made(Machine):
             get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
         )
         self.answers = {
-            "packages": {"onnxruntime-gpu": "1.31.0", "numpy": "2.2", "cuda-bindings": "13.0"},
+            "packages": {"onnxruntime-gpu": "1.31.0", "numpy": "2.2", "tensorrt-cu13": "10.13"},
             "modules": {
                 "onnxruntime": onnxruntime,
                 "tensorrt": tensorrt,
-                "cuda.bindings.runtime": tensorrt,
             },
             "broken": {},  # library -> error
             "texts": {"/proc/meminfo": "MemAvailable:   9000000 kB\n"},
             "files": (),
+            "python": (3, 12),
+            "closed": (),  # files that may not be opened
             "gpus": (DESKTOP,),
             "driver_cuda": (13, 0),
             "driver_error": "",
@@ -70,6 +71,12 @@ class Made(Machine):
 
     def exists(self, pattern):
         return pattern in self.answers["files"]
+
+    def python(self):
+        return self.answers["python"]
+
+    def may_use(self, path):
+        return path not in self.answers["closed"]
 
     def gpus(self):
         return self.answers["gpus"]
@@ -154,7 +161,7 @@ def test_no_engine_at_all(tmp_path):
 
 
 def test_tensorrt_alone_is_enough(tmp_path):
-    packages = {"cuda-bindings": "13.0"}
+    packages = {"tensorrt-cu13": "10.13"}
     checks = examine(tmp_path, packages=packages, modules=without(onnxruntime=None))
     assert checks["onnxruntime"].status == "warn"
     assert "fail" not in {one.status for one in checks.values()}
@@ -224,16 +231,33 @@ def test_tensorrt(tmp_path, module, status, text):
     assert check.fix
 
 
-def test_cuda_python_newer_than_the_driver(tmp_path):
-    check = examine(tmp_path, driver_cuda=(12, 6))["cuda-python"]
-    assert check.status == "fail"
-    assert "13.0, but the driver runs CUDA 12.6 at most" in check.found
-    assert check.fix == "pip install 'cuda-python>=12.6.1,<13'"
+NEW, OLD = {"onnxruntime-gpu": "1.31.0"}, {"onnxruntime-gpu": "1.23.2"}
+TENSORRT = {"tensorrt-cu13": "10.13"}
 
 
-def test_cuda_python_missing(tmp_path):
-    check = examine(tmp_path, modules=without(**{"cuda.bindings.runtime": None}))["cuda-python"]
+@pytest.mark.parametrize(
+    ("packages", "driver", "python", "text", "extras"),
+    [
+        (NEW, (12, 6), (3, 12), "the driver runs CUDA 12.6 at most", "gpu-cu12"),
+        (TENSORRT, (12, 8), (3, 12), "the driver runs CUDA 12.8 at most", "tensorrt-cu12"),
+        # what Python 3.10 gets of wheels without a bound
+        (OLD | TENSORRT, (13, 0), (3, 10), "two CUDAs", "gpu-cu12,tensorrt-cu12"),
+        (OLD | TENSORRT, (13, 0), (3, 12), "two CUDAs", "gpu,tensorrt"),
+    ],
+)
+def test_wheels_of_another_cuda(tmp_path, packages, driver, python, text, extras):
+    answers = {"packages": packages, "driver_cuda": driver, "python": python}
+    check = examine(tmp_path, **answers)["cuda versions"]
     assert check.status == "fail"
+    assert text in check.found
+    assert check.fix.endswith(f"pip install 'co2net[{extras}]'")
+
+
+def test_the_cuda_that_a_wheel_itself_names(tmp_path):
+    info = types.SimpleNamespace(cuda_version="12.8")
+    modules = without(**{"onnxruntime.capi.build_and_package_info": info})
+    check = examine(tmp_path, packages={"onnxruntime-gpu": "1.31.0"}, modules=modules)
+    assert check["cuda versions"].found == "onnxruntime-gpu for CUDA 12"
 
 
 JETSON = {
@@ -253,6 +277,51 @@ def test_a_jetson(tmp_path, kernels):
     assert checks["onnxruntime kernels"].status == "ok"
     full = {**JETSON, "/var/lib/nvpmodel/status": "pmode:0000"}
     assert examine(tmp_path, texts=full)["power mode"].status == "ok"
+
+
+NANO = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n"
+
+
+@pytest.mark.parametrize(
+    ("modes", "number"),
+    [
+        (NANO + "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n< POWER_MODEL ID=3 NAME=7W >", 2),
+        (NANO + "< POWER_MODEL ID=3 NAME=7W >", 1),
+        ("< POWER_MODEL ID=0 NAME=MODE_15W >\n< POWER_MODEL ID=1 NAME=MODE_30W_ALL >", 1),
+    ],
+)
+def test_the_full_power_mode_is_looked_up(tmp_path, modes, number):
+    texts = {**JETSON, "/etc/nvpmodel.conf": modes, "/var/lib/nvpmodel/status": "pmode:0000"}
+    check = examine(tmp_path, gpus=(ORIN,), texts=texts)["power mode"]
+    assert check.fix == f"sudo nvpmodel -m {number} && sudo jetson_clocks"
+    texts["/var/lib/nvpmodel/status"] = f"pmode:{number:04}"
+    assert examine(tmp_path, gpus=(ORIN,), texts=texts)["power mode"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("release", "text", "status"),
+    [(39, "JetPack 7", "ok"), (38, "JetPack 7", "ok"), (40, "an unknown JetPack", "ok"),
+     (35, "JetPack 5", "warn")],
+)  # fmt: skip
+def test_jetpacks(tmp_path, release, text, status):
+    texts = {**JETSON, "/etc/nv_tegra_release": f"# R{release} (release), REVISION: 2.1, GCID: 1"}
+    check = examine(tmp_path, gpus=(ORIN,), texts=texts)["jetson"]
+    assert (check.found, check.status) == (f"L4T {release}.2.1, {text}", status)
+
+
+def test_a_jetson_seen_from_a_container_as_a_user_without_its_groups(tmp_path):
+    """No nv_tegra_release there, and CUDA does not start: not "no NVIDIA GPU"."""
+    texts = {
+        "/proc/meminfo": JETSON["/proc/meminfo"],
+        "/proc/device-tree/compatible": "nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0",
+    }
+    checks = examine(
+        tmp_path, gpus=(), texts=texts, files=("/dev/nvmap",), closed=("/dev/nvmap",),
+        driver_error="cuInit returns error 999",
+    )  # fmt: skip
+    assert checks["jetson groups"].status == checks["gpu"].status == "fail"
+    assert "--group-add video" in checks["jetson groups"].fix
+    assert "cuInit returns error 999" in checks["gpu"].found
 
 
 def test_a_jetson_runs_no_desktop_kernels(tmp_path):

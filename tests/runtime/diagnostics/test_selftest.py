@@ -84,14 +84,14 @@ def test_what_fails_to_start_is_told(box, fp32):
 
 
 def test_what_nobody_foresaw_is_told_and_the_rest_runs(box, fp32, monkeypatch):
-    def surprise(self, strategy):
+    def surprise(self, index):
         raise AttributeError("no such call")
 
-    monkeypatch.setattr("tests.runtime.standin.engine.Engine.create_execution_context", surprise)
+    monkeypatch.setattr("tests.runtime.standin.engine.Engine.get_tensor_name", surprise)
     results = {one.setup: one for one in selftest.run([fp32])}
     for setup in ("tensorrt cuda:0", "tensorrt cuda:0 cuda-graphs"):
         assert results[setup].status == "failed"
-        where = r"AttributeError in backends/trt/execution.py:\d+: no such call"
+        where = r"AttributeError in backends/trt/backend.py:\d+: no such call"
         assert re.fullmatch(where, results[setup].detail)
     assert results["onnxruntime cpu"].status == "ran"
 

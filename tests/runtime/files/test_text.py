@@ -1,7 +1,7 @@
 import pytest
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.text import read_json, read_text
+from co2net_runtime.files.text import normalized, read_json, read_text
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path):
@@ -18,6 +18,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         (b"{", "expected settings as JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5000, "expected settings as JSON"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "a number of 401 digits"),
         (b'{"\\ud800": 1}', r"a character that does not exist, '\\ud800'"),
     ],
 )
@@ -31,3 +32,9 @@ def test_broken_files_are_one_line(tmp_path, data, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot read the settings: No such file"):
         read_json(tmp_path / "a.json", "settings")
+
+
+def test_names_are_compared_without_what_nobody_sees():
+    for written in ("Jump", " Jump\t", "Ju\u200bmp\ufeff", "\u00a0Jump"):
+        assert normalized(written) == "Jump"
+    assert normalized("cafe\u0301  noir") == "caf\u00e9 noir"

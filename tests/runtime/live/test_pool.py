@@ -1,5 +1,6 @@
 import io
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.proposals import class_probabilities, decode, score_runs
+from co2net_runtime.detections import Detections
 from co2net_runtime.errors import InputError
 from co2net_runtime.live.components import Components
 from co2net_runtime.live.pool import LiveLocalizer, LiveOptions, LivePool
@@ -16,6 +18,7 @@ from co2net_runtime.localizer import Localizer
 from co2net_runtime.options import DecodeOptions
 
 UNBOUNDED = LiveOptions(longest_s=None)
+ENGINE = EngineOptions(backend="onnxruntime", device="cpu", threads=1)
 
 
 def blocks_of(rows, sizes):
@@ -26,6 +29,13 @@ def blocks_of(rows, sizes):
             yield rows[start : start + size]
             start += size
     yield rows[:0]
+
+
+def first_of_each(segments):
+    first = {}
+    for one in segments:
+        first.setdefault(one.label, one)
+    return first.values()
 
 
 def near_a_threshold(attention, options):
@@ -60,7 +70,7 @@ def exact(path, offline, features):
         UNBOUNDED,
         context=features.mean(axis=0, dtype=np.float64).astype(np.float32),
         probabilities=class_probabilities(found.cas, found.attention, offline.contract.decode),
-        threads=1,
+        engine=ENGINE,
     )
 
 
@@ -122,6 +132,15 @@ def test_components_give_the_decoded_segments(length, sizes, margin, seed):
         np.testing.assert_array_equal(together[name][order], getattr(expected, name)[theirs])
     np.testing.assert_allclose(together["score"][order], expected.score[theirs], atol=1e-9)
 
+    def seconds(one):
+        segments = np.stack([one.start, one.end], axis=1).astype(float)
+        return Detections(segments, one.score, one.label, ("a", "b", "c"))
+
+    # rank 0 live: the first of its component and class
+    live = {(s.label, s.start_s, s.end_s) for part in parts for s in first_of_each(seconds(part))}
+    best = seconds(expected).best_per_component()
+    assert live == {(s.label, s.start_s, s.end_s) for s in best}
+
 
 @settings(max_examples=25, deadline=None)
 @given(
@@ -156,7 +175,7 @@ def test_live_events_do_not_depend_on_blocks(tiny_path, sizes, context):
     options = LiveOptions(context=context, half_life_s=10, class_window_s=30, longest_s=12)
     results = []
     for cut in (sizes, [1]):
-        with LiveLocalizer.load(tiny_path, options, threads=1) as live:
+        with LiveLocalizer.load(tiny_path, options, engine=ENGINE) as live:
             events = [e for block in blocks_of(features, cut) for e in live.push(block)]
             results.append(events + live.flush())
     assert [(e.start_s, e.end_s, e.label) for e in results[0]] == [
@@ -212,7 +231,7 @@ def test_ongoing_events_come_at_their_cadence(model, videos):
     path, _ = model
     options = LiveOptions(provisional_s=3 * 0.64, longest_s=None)
     (features,) = videos(120)
-    with LiveLocalizer.load(path, options, threads=1) as live:
+    with LiveLocalizer.load(path, options, engine=ENGINE) as live:
         events = [event for row in features for event in live.push(row)]
     ongoing = [event for event in events if event.kind == "ongoing"]
     assert ongoing
@@ -225,14 +244,14 @@ def test_streams_of_a_pool_do_not_touch_each_other(model, videos):
     path, _ = model
     streams = dict(zip("abc", videos(90, 70, 110), strict=True))
     together = {name: [] for name in streams}
-    with closing(LivePool.load(path, threads=1)) as pool:
+    with closing(LivePool.load(path, engine=ENGINE)) as pool:
         for start in range(0, 110, 10):
             for event in pool.push({n: f[start : start + 10] for n, f in streams.items()}):
                 together[event.stream].append(event)
         for name in streams:
             together[name] += pool.flush(name)
     for name, features in streams.items():
-        with closing(LivePool.load(path, threads=1)) as pool:
+        with closing(LivePool.load(path, engine=ENGINE)) as pool:
             alone = [e for s in range(0, 110, 10) for e in pool.push({name: features[s : s + 10]})]
             alone += pool.flush(name)
         assert [e.label for e in alone] == [e.label for e in together[name]]
@@ -248,26 +267,26 @@ def test_a_restored_state_goes_on_without_losing_anything(model, videos, at):
     path, _ = model
     (features,) = videos(100)
     options = LiveOptions(context="exponential", half_life_s=20, provisional_s=2)
-    with LiveLocalizer.load(path, options, threads=1) as live:
+    with LiveLocalizer.load(path, options, engine=ENGINE) as live:
         expected = [event for row in features for event in live.push(row)] + live.flush()
-    with LiveLocalizer.load(path, options, threads=1) as live:
+    with LiveLocalizer.load(path, options, engine=ENGINE) as live:
         events = [event for row in features[:at] for event in live.push(row)]
         file = io.BytesIO()
         np.savez(file, **live.state())
     file.seek(0)
     with np.load(file) as archive:
         saved = dict(archive)
-    with LiveLocalizer.from_state(path, saved, options=options, threads=1) as live:
+    with LiveLocalizer.from_state(path, saved, options=options, engine=ENGINE) as live:
         events += [event for row in features[at:] for event in live.push(row)] + live.flush()
     assert events == expected
     with pytest.raises(InputError, match="another model or other options"):
-        LiveLocalizer.from_state(path, saved, threads=1)
+        LiveLocalizer.from_state(path, saved, engine=ENGINE)
 
 
 def test_a_gap_ends_what_is_open_and_keeps_the_time(model, videos):
     path, _ = model
     before, after = videos(40, 50)
-    with closing(LivePool.load(path, LiveOptions(longest_s=None), threads=1)) as pool:
+    with closing(LivePool.load(path, LiveOptions(longest_s=None), engine=ENGINE)) as pool:
         pool.push({"a": before})
         events = pool.skip("a", 100)
         assert all(event.end_s <= 40 * 0.64 + 1e-9 for event in events)
@@ -282,13 +301,13 @@ def test_bad_features_leave_the_stream_as_it_was(model, videos):
     (features,) = videos(60)
     bad = features[:3].copy()
     bad[1, 2] = np.nan
-    with LiveLocalizer.load(path, threads=1) as live:
+    with LiveLocalizer.load(path, engine=ENGINE) as live:
         events = live.push(features[:30])
         for wrong, text in ((bad, "NaN"), (features[:2, :9], "16 channels"), (bad > 0, "float")):
             with pytest.raises(InputError, match=text):
                 live.push(wrong)
         events += live.push(features[30:]) + live.flush()
-    with LiveLocalizer.load(path, threads=1) as live:
+    with LiveLocalizer.load(path, engine=ENGINE) as live:
         assert events == live.push(features[:30]) + live.push(features[30:]) + live.flush()
 
 
@@ -312,7 +331,7 @@ def test_contexts():
 def test_warmup_is_marked(model, videos):
     path, _ = model
     (features,) = videos(100)
-    with LiveLocalizer.load(path, LiveOptions(warmup_s=32, longest_s=6.4), threads=1) as live:
+    with LiveLocalizer.load(path, LiveOptions(warmup_s=32, longest_s=6.4), engine=ENGINE) as live:
         events = live.push(features) + live.flush()
     assert {event.warmup for event in events} == {True, False}
     assert max(e.start_s for e in events if e.warmup) < 32 + 6.4
@@ -338,7 +357,7 @@ def test_events_do_not_depend_on_the_blocks(tiny_path, videos, provisional_s):
 
     def events(size):
         with LiveLocalizer.load(
-            tiny_path, LiveOptions(provisional_s=provisional_s), threads=1
+            tiny_path, LiveOptions(provisional_s=provisional_s), engine=ENGINE
         ) as live:
             found = [e for b in range(0, 120, size) for e in live.push(features[b : b + size])]
             return [
@@ -352,7 +371,7 @@ def test_events_do_not_depend_on_the_blocks(tiny_path, videos, provisional_s):
 def test_an_output_that_is_not_finite_costs_its_snippets_alone(tiny_path, videos, caplog):
     """Features near float32's limit: the stream goes on behind them, the others notice nothing."""
     features, other = videos(60, 60)
-    with LivePool.load(tiny_path, threads=1) as pool:
+    with LivePool.load(tiny_path, engine=ENGINE) as pool:
         expected = pool.push({"a": features}) + pool.skip("a", 2)
         expected += pool.push({"a": features, "b": other}) + pool.flush("a") + pool.flush("b")
         found = pool.push({"a": features})
@@ -364,3 +383,29 @@ def test_an_output_that_is_not_finite_costs_its_snippets_alone(tiny_path, videos
     key = lambda e: (e.stream, e.label, e.start_s, e.end_s, round(e.score, 4))  # noqa: E731  # once
     assert sorted(map(key, found)) == sorted(map(key, expected))
     assert "a: the network's output is not finite near snippet 60" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_another_engine_gives_the_same_segments(backend, tiny_path, videos, tmp_path, monkeypatch):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    monkeypatch.setenv("CO2NET_CACHE", str(tmp_path / "cache"))
+    (features,) = videos(60)
+    found = []
+    for engine in (ENGINE, replace(ENGINE, backend=backend, device="auto")):
+        with LiveLocalizer.load(tiny_path, engine=engine) as live:
+            found.append([*live.push(features), *live.flush()])
+            assert live.engine.device == "cpu"
+            assert backend != "openvino" or engine is ENGINE or live.engine.engine == "openvino"
+    assert len(found[0]) > 0
+    for one, expected in zip(*found, strict=True):
+        assert replace(one, score=0) == replace(expected, score=0)
+        assert one.score == pytest.approx(expected.score, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "given", [{"device": "cuda:0"}, {"device": "gpu"}, {"backend": "tensorrt"}]
+)
+def test_gpus_are_refused_in_words(given, tiny_path):
+    with pytest.raises(InputError, match="live streams run on the CPU"):
+        LiveLocalizer.load(tiny_path, engine=EngineOptions(**given))

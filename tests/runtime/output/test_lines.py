@@ -1,6 +1,7 @@
 """JSON lines of an earlier run: their names are read, at the memory of one line."""
 
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,13 @@ def test_what_a_crash_cut_is_removed_before_more_is_written(tmp_path):
         sink.add("c", RECORDS)
         sink.close()
         assert path.read_text() == whole + json_lines(made_by).video("c", RECORDS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_error_of_the_file(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.symlink_to("/dev/full")
+    sink = LinesSink(path, json_lines(lambda: {}), resume=False)
+    with pytest.raises(InputError, match=r"p\.jsonl: cannot write: No space left"):
+        sink.add("a", [{"label": "Jump"}])
+    sink.close()

@@ -180,12 +180,26 @@ def test_pictures(tmp_path, name):
         assert "no segments" in path.read_text()
 
 
+SEGMENT = '{"database": {"v": {"annotations": [{"label": %s, "segment": [1, %s]}]}}}'
+
+
+def test_ground_truth_is_read_as_windows_and_macs_write_it(tmp_path):
+    path = tmp_path / "truth.json"
+    text = SEGMENT.replace('"v"', '"cafe\u0301 "') % ('" a "', "2")
+    path.write_text("\ufeff" + text, encoding="utf-8")
+    assert read_ground_truth(path) == {"caf\u00e9": [Bar("a", 1.0, 2.0)]}
+
+
 def test_ground_truth(tmp_path):
     path = tmp_path / "truth.json"
     path.write_text('{"database": {"v": {"annotations": [{"label": "a", "segment": ["1", 2]}]}}}')
     assert read_ground_truth(path) == {"v": [Bar("a", 1.0, 2.0)]}
-    path.write_text("[]")
-    with pytest.raises(InputError, match="expected annotations"):
+    for broken in ("[]", SEGMENT % ("null", "2"), SEGMENT % ('"a"', "NaN")):
+        path.write_text(broken)
+        with pytest.raises(InputError, match="expected annotations"):
+            read_ground_truth(path)
+    path.write_text(SEGMENT % ('"a"', "9" * 400))
+    with pytest.raises(InputError, match="a number of 400 digits"):
         read_ground_truth(path)
     with pytest.raises(InputError, match="cannot read the annotations: No such file"):
         read_ground_truth(tmp_path / "missing.json")

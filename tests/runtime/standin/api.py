@@ -8,7 +8,6 @@ import numpy as np
 __all__ = [
     "BuilderFlag",
     "DataType",
-    "DeviceType",
     "Dims",
     "ExecutionContextAllocationStrategy",
     "HardwareCompatibilityLevel",
@@ -22,12 +21,10 @@ __all__ = [
 
 class DataType(enum.Enum):
     FLOAT = np.float32
+    HALF = np.float16
+    INT32 = np.int32
+    BOOL = np.bool_
     INT64 = np.int64
-
-
-class DeviceType(enum.Enum):
-    GPU = 0
-    DLA = 1
 
 
 class TensorIOMode(enum.Enum):
@@ -42,7 +39,6 @@ class TensorLocation(enum.Enum):
 
 
 class BuilderFlag(enum.Enum):
-    GPU_FALLBACK = 3
     TF32 = 6
     VERSION_COMPATIBLE = 13
 
@@ -65,11 +61,23 @@ class ExecutionContextAllocationStrategy(enum.Enum):
     USER_MANAGED = 2
 
 
+# the element types of ONNX Runtime's inputs and outputs
+TYPES = {
+    "tensor(float)": DataType.FLOAT,
+    "tensor(float16)": DataType.HALF,
+    "tensor(int64)": DataType.INT64,
+    "tensor(int32)": DataType.INT32,
+    "tensor(bool)": DataType.BOOL,
+}
+
+
 class Dims:
     """Not iterable beyond len and index, as in the bindings."""
 
     def __init__(self, shape):
-        self._shape = [int(size) for size in shape]
+        if not all(type(size) is int for size in shape):  # a numpy integer fits no overload
+            raise TypeError("__init__(): incompatible constructor arguments")
+        self._shape = list(shape)
 
     def __len__(self):
         return len(self._shape)
@@ -107,7 +115,13 @@ class IOptimizationProfile:
         self.shapes = {}
 
     def set_shape(self, name, low, best, high):
-        self.shapes[name] = [[d[axis] for axis in range(len(d))] for d in (low, best, high)]
+        if not all(isinstance(dims, Dims) for dims in (low, best, high)):
+            raise TypeError("set_shape(): incompatible function arguments")
+        shapes = [[d[axis] for axis in range(len(d))] for d in (low, best, high)]
+        if not all(a <= b <= c for a, b, c in zip(*shapes, strict=True)):
+            # PY_ASSERT_RUNTIME_ERROR in the bindings, 10.3 and later
+            raise RuntimeError("Shape provided for min is inconsistent with other shapes.")
+        self.shapes[name] = shapes
 
 
 class ITimingCache:

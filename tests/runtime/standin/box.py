@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 from co2net_runtime.backends import device
+from co2net_runtime.backends.trt import cuda
 from tests.runtime.standin import api, builder, engine
 from tests.runtime.standin.cuda import Cuda
 
@@ -54,10 +55,8 @@ class Driver:
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, handle):
-        value._obj.value = {75: self._box.capability[0], 76: self._box.capability[1]}[attribute]
-        return 0
-
-    def cuDevicePrimaryCtxRetain(self, context, handle):
+        major, minor = self._box.capability
+        value._obj.value = {75: major, 76: minor, 16: self._box.multiprocessors}[attribute]
         return 0
 
     def cuCtxPushCurrent_v2(self, context):
@@ -71,8 +70,8 @@ class Driver:
     def cuCtxPopCurrent_v2(self, context):
         return 0
 
-    def cuDevicePrimaryCtxRelease_v2(self, handle):
-        return 0
+    def __getattr__(self, name):  # memory and streams
+        return getattr(self._box.cuda, name)
 
 
 class Box:
@@ -82,9 +81,11 @@ class Box:
         self.tensorrt = tensorrt
         self.gpu_name = gpu_name
         self.capability = capability
-        self.cuda = Cuda(memory_bytes=256 << 20)
-        self.dla_cores = 0
+        self.multiprocessors = 16
+        self.cuda = Cuda(memory_bytes=512 << 20)
         self.fail_start = self.fail_build = self.fail_context = self.host_tensor = ""
+        self.fail_profile = self.fail_shapes = ""
+        self.log_error = self.fail_capture = ""
         self.fail_execute = []
         self.builds = []
         self.executions = 0
@@ -107,11 +108,7 @@ class Box:
         """Put the stand-ins in place, through monkeypatch's methods or for good."""
         setitem = setitem or (lambda mapping, key, value: mapping.__setitem__(key, value))
         setattribute = setattribute or setattr
-        bindings = types.ModuleType("cuda.bindings")
-        bindings.runtime = self.cuda
-        package = types.ModuleType("cuda")
-        package.bindings = bindings
-        for module in (package, bindings, self.cuda, TensorRt(self)):
-            setitem(sys.modules, module.__name__, module)
+        setitem(sys.modules, "tensorrt", TensorRt(self))
         driver = Driver(self)
-        setattribute(device, "_driver", lambda: driver)
+        setattribute(device, "load_driver", lambda: driver)
+        setattribute(cuda, "load_driver", lambda: driver)

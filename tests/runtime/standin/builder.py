@@ -8,7 +8,6 @@ import onnxruntime
 
 from tests.runtime.standin.api import (
     BuilderFlag,
-    DeviceType,
     HardwareCompatibilityLevel,
     HostMemory,
     ILogger,
@@ -19,12 +18,15 @@ from tests.runtime.standin.api import (
     refuse_to_start,
 )
 from tests.runtime.standin.cuda import ContractBreach
+from tests.runtime.standin.parser import refusals
+from tests.runtime.standin.tf32 import rounded
 
 MAGIC = b"standin-engine\n"
 
 
 class Network:
-    def __init__(self, flags):
+    def __init__(self, flags, tensorrt):
+        self.tensorrt = tensorrt
         self.strongly_typed = bool(flags >> NetworkDefinitionCreationFlag.STRONGLY_TYPED & 1)
         self.onnx = b""
         self.inputs = {}
@@ -36,10 +38,9 @@ class BuilderConfig:
         self.flags = {BuilderFlag.TF32}  # TensorRT's default
         self.profiles = []
         self.pools = {}
+        self.builder_optimization_level = 3
         self.timing = ITimingCache(b"")
         self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
-        self.default_device_type = DeviceType.GPU
-        self.DLA_core = -1
 
     def set_flag(self, flag):
         self.flags.add(flag)
@@ -51,14 +52,16 @@ class BuilderConfig:
         self.pools[pool] = size
 
     def add_optimization_profile(self, profile):
-        for low, best, high in profile.shapes.values():
-            if not all(a <= b <= c for a, b, c in zip(low, best, high, strict=True)):
-                return -1
+        if self._box.fail_profile:
+            return -1
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
     def create_timing_cache(self, content):
-        return ITimingCache(bytes(content))
+        content = bytes(content)
+        if content and not content.startswith(b"timing "):
+            return None  # cut, or no timing cache at all
+        return ITimingCache(content)
 
     def set_timing_cache(self, cache, ignore_mismatch):
         fits = not cache.content or cache.content.startswith(self._box.timing_header())
@@ -88,6 +91,9 @@ class OnnxParser:
         except Exception as error:  # whatever ONNX Runtime raises, a parser only returns False
             self._errors.append(f"In node 0: {error}")
             return False
+        self._errors = refusals(model, self._network.tensorrt)
+        if self._errors:
+            return False
         self._network.onnx = model
         self._network.inputs = {value.name: value.shape for value in session.get_inputs()}
         return True
@@ -100,10 +106,9 @@ class Builder:
         refuse_to_start(box, logger)
         self._box = box
         self._logger = logger
-        self.num_DLA_cores = box.dla_cores
 
     def create_network(self, flags=0):
-        return Network(flags)
+        return Network(flags, self._box.tensorrt)
 
     def create_builder_config(self):
         return BuilderConfig(self._box)
@@ -113,6 +118,8 @@ class Builder:
 
     def build_serialized_network(self, network, config):
         self._box.built(network, config)
+        # it logs errors of tactics that it passes over, and succeeds
+        self._logger.log(ILogger.Severity.ERROR, "Error Code 1: a tactic was skipped")
         problem = self._problem(network, config)
         if problem:
             self._logger.log(ILogger.Severity.ERROR, problem)
@@ -120,14 +127,16 @@ class Builder:
         header = {
             "tensorrt": self._box.tensorrt,
             "gpu": self._box.gpu_name,
+            "capability": self._box.capability,
             "version_compatible": BuilderFlag.VERSION_COMPATIBLE in config.flags,
             "hardware_compatible": config.hardware_compatibility_level
             is HardwareCompatibilityLevel.AMPERE_PLUS,
             "profiles": [profile.shapes for profile in config.profiles],
-            "checksum": zlib.crc32(network.onnx),
         }
+        onnx = rounded(network.onnx) if BuilderFlag.TF32 in config.flags else network.onnx
+        header["checksum"] = zlib.crc32(onnx)
         config.timing.content = self._box.timing_header() + config.timing.content[-200:] + b"+"
-        return HostMemory(MAGIC + json.dumps(header).encode() + b"\n" + network.onnx)
+        return HostMemory(MAGIC + json.dumps(header).encode() + b"\n" + onnx)
 
     def _problem(self, network, config):
         if self._box.fail_build:

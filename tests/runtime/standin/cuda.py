@@ -1,159 +1,199 @@
 # ruff: noqa: ARG002  # the calls take what the real ones take
-"""cuda-python's runtime: memory, one kind of stream, recorded launches.
+"""The CUDA driver's calls: memory, one kind of stream, recorded launches.
 
 Work put into the stream is done when the stream is synchronized, not before, and memory that
-nobody has written holds NaN.
+nobody has written holds NaN. Numbers are wide enough for the real library only as ctypes objects:
+a bare int of 64 bits would be cut.
 """
 
 import ctypes
-import enum
 import threading
-import types
 
 POISON = 0xFF  # as float32, NaN
+
+SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, INVALID_HANDLE = 0, 1, 2, 400
+ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED = 700, 900, 901
+
+TEXTS = {
+    OUT_OF_MEMORY: b"out of memory",
+    ILLEGAL_ADDRESS: b"an illegal memory access was encountered",
+    CAPTURE_UNSUPPORTED: b"operation not permitted when stream is capturing",
+    CAPTURE_INVALIDATED: b"operation failed due to a previous error during capture",
+}
 
 
 class ContractBreach(AssertionError):
     """The caller did what TensorRT or CUDA leaves undefined."""
 
 
-class Cuda(types.ModuleType):
-    """cuda.bindings.runtime: each call returns a tuple, the error first."""
+class Stream:
+    """Holds work until it is synchronized, or records it."""
 
-    class cudaError_t(enum.IntEnum):  # CUDA's own names
-        cudaSuccess = 0
-        cudaErrorInvalidValue = 1
-        cudaErrorMemoryAllocation = 2
-        cudaErrorStreamCaptureUnsupported = 900
+    def __init__(self, handle):
+        self.handle = handle
+        self.pending = []
+        self.recording = None
+        self.invalid = False
 
-    class cudaMemcpyKind(enum.IntEnum):
-        cudaMemcpyHostToDevice = 1
-        cudaMemcpyDeviceToHost = 2
+    def put(self, work):
+        (self.pending if self.recording is None else self.recording).append(work)
 
-    class cudaStreamCaptureMode(enum.IntEnum):
-        cudaStreamCaptureModeThreadLocal = 1
 
-    cudaStreamNonBlocking = 1
-
-    class Stream:
-        """Holds work until it is synchronized, or records it."""
-
-        def __init__(self, handle):
-            self.handle = handle
-            self.pending = []
-            self.recording = None
-
-        def __int__(self):
-            return self.handle
-
-        def put(self, work):
-            (self.pending if self.recording is None else self.recording).append(work)
+class Cuda:
+    """libcuda.so.1 as ctypes sees it; each call returns a CUresult."""
 
     def __init__(self, memory_bytes):
-        super().__init__("cuda.bindings.runtime")
         self.memory_bytes = memory_bytes
         self.blocks = {}
         self.streams = {}
-        self.recorded = set()
-        self._next = 0x7000_0000
-        self._thread = threading.local()
+        self.graphs = {}
+        self.recorded = {}
+        self.contexts = 0
         self.launches = self.recordings = 0
+        self.sticky = SUCCESS  # set it, and every later call fails
+        self.fail_instantiate = SUCCESS
+        self._next = 0x7000_0000_0000
+        self._handles = 0x5000_0000_0000
+        self._thread = threading.local()
 
     def block(self, address, size):
-        """Return the memory at an address that cudaMalloc gave."""
+        """Return the memory at an address that cuMemAlloc gave."""
         if address not in self.blocks:
             raise ContractBreach(f"address {address:#x} is not allocated")
         if size > len(self.blocks[address]):
             raise ContractBreach(f"{size} bytes in a buffer of {len(self.blocks[address])}")
         return self.blocks[address]
 
-    def require_device(self):
-        if getattr(self._thread, "device", None) is None:
-            raise ContractBreach("cudaSetDevice was not called in this thread")
+    def require_context(self):
+        if getattr(self._thread, "context", None) is None:
+            raise ContractBreach("cuCtxSetCurrent was not called in this thread")
 
-    def cudaGetErrorString(self, error):
-        text = {2: b"out of memory", 900: b"operation not permitted when stream is capturing"}
-        return self.cudaError_t.cudaSuccess, text.get(int(error), b"invalid argument")
+    def stream(self, handle):
+        if handle not in self.streams:
+            raise ContractBreach(f"no stream with handle {handle!r}")
+        return self.streams[handle]
 
-    def cudaSetDevice(self, index):
-        self._thread.device = index
-        return (self.cudaError_t.cudaSuccess,)
+    def _handle(self):
+        self._handles += 16
+        return self._handles
 
-    def cudaMalloc(self, size):
-        self.require_device()
+    def cuGetErrorString(self, code, text):
+        text._obj.value = TEXTS.get(code, b"invalid argument")
+        return SUCCESS
+
+    def cuDevicePrimaryCtxRetain(self, context, device):
+        context._obj.value = 0x1000
+        self.contexts += 1
+        return SUCCESS
+
+    def cuDevicePrimaryCtxRelease_v2(self, device):
+        self.contexts -= 1
+        return SUCCESS
+
+    def cuCtxSetCurrent(self, context):
+        self._thread.context = context.value
+        return self.sticky
+
+    def cuMemAlloc_v2(self, address, size):
+        self.require_context()
         if any(stream.recording is not None for stream in self.streams.values()):
-            raise ContractBreach("cudaMalloc while a launch is recorded")
-        if sum(map(len, self.blocks.values())) + size > self.memory_bytes:
-            return self.cudaError_t.cudaErrorMemoryAllocation, None
-        address = self._next
-        self._next += (size + 511) // 512 * 512 + 512
-        self.blocks[address] = bytearray([POISON]) * size
-        return self.cudaError_t.cudaSuccess, address
+            raise ContractBreach("cuMemAlloc while a launch is recorded")
+        if sum(map(len, self.blocks.values())) + size.value > self.memory_bytes:
+            return OUT_OF_MEMORY
+        address._obj.value = self._next
+        self._next += (size.value + 511) // 512 * 512 + 512
+        self.blocks[address._obj.value] = bytearray([POISON]) * size.value
+        return self.sticky
 
-    def cudaFree(self, address):
-        self.block(address, 0)
+    def cuMemFree_v2(self, address):
+        self.block(address.value, 0)
         if any(stream.pending for stream in self.streams.values()):
-            raise ContractBreach("cudaFree while the stream holds work")
-        del self.blocks[address]
-        return (self.cudaError_t.cudaSuccess,)
+            raise ContractBreach("cuMemFree while the stream holds work")
+        del self.blocks[address.value]
+        return self.sticky
 
-    def cudaMemcpyAsync(self, to, source, size, kind, stream):
-        self.require_device()
+    def cuMemcpyHtoDAsync_v2(self, to, source, size, stream):
+        self.require_context()
+        stream = self.stream(stream.value)
         if stream.recording is not None:
-            return (self.cudaError_t.cudaErrorStreamCaptureUnsupported,)
-        if kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice:
-            data = ctypes.string_at(source, size)  # pageable memory is staged before the return
-            stream.put(lambda: self.block(to, size).__setitem__(slice(size), data))
-        else:
-            stream.put(lambda: ctypes.memmove(to, bytes(self.block(source, size)[:size]), size))
-        return (self.cudaError_t.cudaSuccess,)
+            return CAPTURE_UNSUPPORTED
+        # pageable memory is staged before the return
+        data = ctypes.string_at(source.value, size.value)
+        target = self.block(to.value, size.value)
+        stream.put(lambda: target.__setitem__(slice(len(data)), data))
+        return self.sticky
 
-    def cudaStreamCreateWithFlags(self, flags):
-        self.require_device()
-        stream = self.Stream(len(self.streams) + 1)
-        self.streams[stream.handle] = stream
-        return self.cudaError_t.cudaSuccess, stream
-
-    def cudaStreamDestroy(self, stream):
-        del self.streams[stream.handle]
-        return (self.cudaError_t.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, stream):
+    def cuMemcpyDtoHAsync_v2(self, to, source, size, stream):
+        self.require_context()
+        stream = self.stream(stream.value)
         if stream.recording is not None:
-            return (self.cudaError_t.cudaErrorStreamCaptureUnsupported,)
+            return CAPTURE_UNSUPPORTED
+        block, address, count = self.block(source.value, size.value), to.value, size.value
+        stream.put(lambda: ctypes.memmove(address, bytes(block[:count]), count))
+        return self.sticky
+
+    def cuStreamCreate(self, stream, flags):
+        self.require_context()
+        assert flags == 1
+        stream._obj.value = self._handle()
+        self.streams[stream._obj.value] = Stream(stream._obj.value)
+        return self.sticky
+
+    def cuStreamDestroy_v2(self, stream):
+        del self.streams[stream.value]
+        return self.sticky
+
+    def cuStreamSynchronize(self, stream):
+        stream = self.stream(stream.value)
+        if stream.recording is not None:
+            stream.invalid = True
+            return CAPTURE_UNSUPPORTED
         while stream.pending:
             stream.pending.pop(0)()
-        return (self.cudaError_t.cudaSuccess,)
+        return self.sticky
 
-    def cudaStreamBeginCapture(self, stream, mode):
+    def cuStreamBeginCapture_v2(self, stream, mode):
+        stream = self.stream(stream.value)
         if stream.recording is not None:
-            return (self.cudaError_t.cudaErrorInvalidValue,)
+            return INVALID_VALUE
+        if stream.pending:
+            raise ContractBreach("recording while the stream holds work")
         stream.recording = []
-        return (self.cudaError_t.cudaSuccess,)
+        return self.sticky
 
-    def cudaStreamEndCapture(self, stream):
+    def cuStreamEndCapture(self, stream, graph):
+        stream = self.stream(stream.value)
         if stream.recording is None:
-            return self.cudaError_t.cudaErrorInvalidValue, None
-        graph, stream.recording = tuple(stream.recording), None
-        return self.cudaError_t.cudaSuccess, graph
+            return INVALID_VALUE
+        work, stream.recording = tuple(stream.recording), None
+        invalid, stream.invalid = stream.invalid, False
+        if invalid:
+            return CAPTURE_INVALIDATED
+        graph._obj.value = self._handle()
+        self.graphs[graph._obj.value] = work
+        return self.sticky
 
-    def cudaGraphInstantiate(self, graph, flags):
+    def cuGraphInstantiateWithFlags(self, recorded, graph, flags):
+        if self.fail_instantiate:
+            return self.fail_instantiate
         self.recordings += 1
-        recorded = (self.recordings, graph)
-        self.recorded.add(recorded)
-        return self.cudaError_t.cudaSuccess, recorded
+        recorded._obj.value = self._handle()
+        self.recorded[recorded._obj.value] = self.graphs[graph.value]
+        return self.sticky
 
-    def cudaGraphDestroy(self, graph):
-        return (self.cudaError_t.cudaSuccess,)
+    def cuGraphDestroy(self, graph):
+        if graph.value is not None:
+            del self.graphs[graph.value]
+        return SUCCESS
 
-    def cudaGraphLaunch(self, recorded, stream):
-        if recorded not in self.recorded:
+    def cuGraphLaunch(self, recorded, stream):
+        if recorded.value not in self.recorded:
             raise ContractBreach("launch of a destroyed recording")
         self.launches += 1
-        for work in recorded[1]:
-            stream.put(work)
-        return (self.cudaError_t.cudaSuccess,)
+        for work in self.recorded[recorded.value]:
+            self.stream(stream.value).put(work)
+        return self.sticky
 
-    def cudaGraphExecDestroy(self, recorded):
-        self.recorded.remove(recorded)
-        return (self.cudaError_t.cudaSuccess,)
+    def cuGraphExecDestroy(self, recorded):
+        del self.recorded[recorded.value]
+        return self.sticky

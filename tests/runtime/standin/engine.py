@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from tests.runtime.standin.api import (
-    DataType,
+    TYPES,
     Dims,
     ExecutionContextAllocationStrategy,
     ILogger,
@@ -18,6 +18,9 @@ from tests.runtime.standin.api import (
 from tests.runtime.standin.builder import MAGIC
 from tests.runtime.standin.cuda import ContractBreach
 
+# activations of a full-size model, bytes a snippet of the largest profile
+SCRATCH = 40_000
+
 
 class Runtime:
     def __init__(self, box, logger):
@@ -25,7 +28,6 @@ class Runtime:
         self._box = box
         self._logger = logger
         self.engine_host_code_allowed = False
-        self.DLA_core = -1
 
     def deserialize_cuda_engine(self, content):
         try:
@@ -39,8 +41,11 @@ class Runtime:
         portable = header["version_compatible"] and self.engine_host_code_allowed
         if header["tensorrt"] != self._box.tensorrt and not portable:
             return self._refuse(f"engine of version {header['tensorrt']}")
-        if header["gpu"] != self._box.gpu_name and not header["hardware_compatible"]:
+        if header["capability"] != list(self._box.capability) and not header["hardware_compatible"]:
             return self._refuse("engine of another device")
+        if header["gpu"] != self._box.gpu_name:
+            # of the same generation: it only warns
+            self._logger.log(ILogger.Severity.WARNING, "Using an engine plan file across devices")
         return Engine(self._box, self._logger, header, onnx)
 
     def _refuse(self, text):
@@ -60,7 +65,7 @@ class Engine:
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
         self.types = {
-            value.name: DataType.INT64 if "int64" in value.type else DataType.FLOAT
+            value.name: TYPES[value.type]
             for value in (*self.session.get_inputs(), *self.session.get_outputs())
         }
         self.num_io_tensors = len(self.types)
@@ -69,7 +74,10 @@ class Engine:
 
     @property
     def device_memory_size_v2(self):
-        return max(64 * np.prod(p["features"][2][:2]) for p in self.profiles).item()
+        sizes = [
+            p["features"][2][:2] if "features" in p else p["clips"][2][:1] for p in self.profiles
+        ]
+        return max(SCRATCH * np.prod(size) for size in sizes).item()
 
     def get_tensor_name(self, index):
         # the order of an engine's tensors is no contract
@@ -115,13 +123,20 @@ class Context:
     def set_optimization_profile_async(self, profile_index, stream_handle):
         self._stream(stream_handle)
         if not 0 <= profile_index < len(self._engine.profiles):
-            return self._refuse("no such profile")
+            self._refuse("no such profile")
+        if self._box.fail_profile:
+            self._refuse(self._box.fail_profile)
+        if self._box.fail_profile or not 0 <= profile_index < len(self._engine.profiles):
+            # so the bindings, whose docstring promises False
+            raise RuntimeError("Error in set optimization profile async.")
         self._profile, self._settled = profile_index, False
         self._shapes.clear()
         self._addresses.clear()
         return True
 
     def set_input_shape(self, name, shape):
+        if not all(type(size) is int for size in shape):
+            raise TypeError("set_input_shape(): incompatible function arguments")
         if self._profile is None:
             return self._refuse("no optimization profile is set")
         if name not in self._engine.inputs:
@@ -138,11 +153,16 @@ class Context:
         return True
 
     def infer_shapes(self):
+        if self._box.fail_shapes:
+            raise RuntimeError("infer_shapes error code: -1")
         return [name for name in self._engine.inputs if name not in self._shapes]
 
     def get_tensor_shape(self, name):
         if name in self._shapes:
             return Dims(self._shapes[name])
+        if "clips" in self._shapes:
+            width = self._engine.session.get_outputs()[self._engine.outputs.index(name)].shape[1]
+            return Dims([self._shapes["clips"][0], width])
         if name in self._engine.inputs or "features" not in self._shapes:
             return Dims([-1, -1, -1])
         batch, length, _ = self._shapes["features"]
@@ -168,6 +188,12 @@ class Context:
             return self._refuse(self._box.fail_execute.pop(0))
         if stream.recording is not None and not self._settled:
             raise ContractBreach("recorded before one execution with these shapes")
+        if self._box.log_error:
+            self._engine.logger.log(ILogger.Severity.ERROR, self._box.log_error)
+        if stream.recording is not None and self._box.fail_capture:
+            stream.invalid = True  # TensorRT synchronized inside
+            if self._box.fail_capture == "work":
+                return self._refuse("a call that cannot be recorded")
         self._settled = True
         self._box.executions += 1
         stream.put(self._work(dict(self._shapes), dict(self._addresses)))
@@ -195,10 +221,8 @@ class Context:
         return [dims[axis] for axis in range(len(dims))]
 
     def _stream(self, handle):
-        self._box.cuda.require_device()
-        if handle not in self._box.cuda.streams:
-            raise ContractBreach(f"no stream with handle {handle!r}")
-        return self._box.cuda.streams[handle]
+        self._box.cuda.require_context()
+        return self._box.cuda.stream(handle)
 
     def _refuse(self, text):
         self._engine.logger.log(ILogger.Severity.ERROR, text)

@@ -4,11 +4,10 @@ import wave
 
 import numpy as np
 import pytest
+from small_video import picture
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.video.decode import VideoReader
-
-from .conftest import picture
 
 
 def read(path):

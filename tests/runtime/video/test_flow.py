@@ -1,10 +1,9 @@
 import cv2
 import numpy as np
 import pytest
+from small_video import picture
 
 from co2net_runtime.video.flow import ALGORITHMS, FlowEstimator, flow_levels, gray
-
-from .conftest import picture
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

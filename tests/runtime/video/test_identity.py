@@ -55,5 +55,5 @@ def test_a_folder_keeps_features_of_one_making(tmp_path):
         check_folder(tmp_path / "new", other)
     assert read_extraction(tmp_path) is None
     (tmp_path / EXTRACTION_NAME).write_text("{")
-    with pytest.raises(InputError, match="damaged, expected JSON"):
+    with pytest.raises(InputError, match="expected the origin of features as JSON"):
         read_extraction(tmp_path)

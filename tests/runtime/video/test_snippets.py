@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
+from small_video import picture
 
 from co2net_runtime.artefact.backbone import Flow
 from co2net_runtime.video.decode import Frame
 from co2net_runtime.video.flow import FlowEstimator, flow_levels, gray
 from co2net_runtime.video.resize import center_crop, resize
 from co2net_runtime.video.snippets import ClipBuilder, FlowPool, Recipe
-
-from .conftest import picture
 
 RECIPE = Recipe(fps=25.0, snippet_frames=4, short_side=40, crop=32, flow=Flow("dis-fast"))
 

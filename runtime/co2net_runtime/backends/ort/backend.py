@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import platform
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,14 +14,17 @@ from typing import Any, Generic
 import numpy as np
 import numpy.typing as npt
 
-from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
-from co2net_runtime.backends.device import gpus
+from co2net_runtime.artefact.contract import MIN_ROWS_NAME
+from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed, tf32
+from co2net_runtime.backends.buckets import bucket, pad_time
+from co2net_runtime.backends.device import gpus, is_arm
 from co2net_runtime.backends.ort import providers
-from co2net_runtime.backends.ort.cpu import CpuSession
+from co2net_runtime.backends.ort.cpu import NEVER, CpuSession
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import Provider
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import preload_tensorrt
+from co2net_runtime.backends.trt.profiles import Profile
 from co2net_runtime.errors import BackendError, InputError
 
 # operators that are the network; all others may be bookkeeping on shapes and masks
@@ -70,6 +72,13 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
                 new_session=partial(_new_session, onnxruntime, path, self._provider),
             )
         else:
+            if contract.optimize == "cpu":  # its fast form suits CPUs only
+                # the value must outlive the session
+                self._never = onnxruntime.OrtValue.ortvalue_from_numpy(np.array(NEVER))
+                settings.add_initializer(MIN_ROWS_NAME, self._never)
+            if self._provider.device.kind == "cuda":
+                inside = self._provider.name == providers.TENSORRT
+                tf32.settle(options.tf32, by_environment=inside)
             self._session = _open_session(onnxruntime, path, self._provider, settings)
         self._errors = _run_errors()
         self._new_value = onnxruntime.OrtValue.ortvalue_from_numpy
@@ -116,6 +125,13 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         if session is None:
             raise BackendError("the model is closed")
         names = list(self._contract.outputs)
+        if self._provider.buckets and "lengths" in feeds:
+            length = feeds["features"].shape[1]
+            found = self._infer(session, names, pad_time(feeds, bucket(length)))
+            return {name: array[:, :length] for name, array in found.items()}
+        return self._infer(session, names, feeds)
+
+    def _infer(self, session: Any, names: list[str], feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         try:
             if self._provider.bind:
                 values = self._run_bound(session, names, feeds)
@@ -162,7 +178,7 @@ def _session_options(onnxruntime: Any, options: EngineOptions) -> Any:
     settings.enable_cpu_mem_arena = settings.enable_mem_pattern = options.memory_arena
     settings.log_severity_level = QUIET  # errors come as exceptions
     if options.bf16:
-        if platform.machine().lower() not in ("aarch64", "arm64"):
+        if not is_arm():
             raise BackendError(
                 "ONNX Runtime computes in bfloat16 on Arm processors only: --backend openvino does "
                 "on this one, if it has AVX512-BF16 or AMX"
@@ -231,10 +247,15 @@ def _new_session(
 
 
 def _check_placement(session: Any, provider: Provider) -> None:
-    """Run one snippet under the profiler and look where the operators ran."""
+    """Run the smallest shape under the profiler and look where the operators ran."""
     feeds: dict[str, npt.NDArray[Any]] = {}
+    profile = provider.profile or Profile()
+    smallest = (profile.batch[0], profile.length[0])  # batch and time are the leading axes
     for value in session.get_inputs():
-        shape = [size if isinstance(size, int) else 1 for size in value.shape]
+        shape = [
+            size if isinstance(size, int) else smallest[axis]
+            for axis, size in enumerate(value.shape)
+        ]
         feeds[value.name] = np.ones(shape, np.int64 if "int64" in value.type else np.float32)
     try:
         session.run(None, feeds)

@@ -7,21 +7,22 @@ from pathlib import Path
 
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device, gpus
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.trt.api import nvinfer_version
-from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions, covering
+from co2net_runtime.backends.trt.profiles import Profile, covering
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import sha256
 from co2net_runtime.files.cache import cache_folder, slug, unusable
 
 logger = logging.getLogger(__name__)
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def provider_options(
-    path: str | os.PathLike[str], device: Device, options: TensorRtOptions
+    path: str | os.PathLike[str], device: Device, options: EngineOptions
 ) -> dict[str, str]:
     """Return the trt_* strings for the model.
 
@@ -29,18 +30,21 @@ def provider_options(
 
     Raises InputError for options that only the backend "tensorrt" has.
     """
+    build = options.tensorrt
     for name in ("cuda_graphs", "version_compatible"):
-        if getattr(options, name):
+        if getattr(build, name):
             raise InputError(f"{name} needs the backend tensorrt, not onnxruntime-tensorrt")
     contract = read_contract(path)
-    profile = covering(options.to_build)
-    strings = {**_profile_strings(profile, contract), **_precision(contract)}
-    if options.hardware_compatible:
+    profile = covering(build.to_build)
+    # no trt_fp16_enable, no trt_int8_enable: without them the network is strongly typed, with them
+    # TensorRT may move the file's fp32 parts to lower precision (onnxruntime pull request 19695)
+    strings = _profile_strings(profile, contract)
+    if build.hardware_compatible:
         strings["trt_engine_hw_compatible"] = "1"
-    if options.dla_core is not None:
-        strings |= {"trt_dla_enable": "1", "trt_dla_core": str(options.dla_core)}
-    if options.workspace_mib is not None:
-        strings["trt_max_workspace_size"] = str(options.workspace_mib * MIB)
+    if build.optimization_level is not None:
+        strings["trt_builder_optimization_level"] = str(build.optimization_level)
+    if build.workspace_mib is not None:
+        strings["trt_max_workspace_size"] = str(build.workspace_mib * MIB)
     return strings | _cache(path, device, options, strings)
 
 
@@ -54,16 +58,10 @@ def _profile_strings(profile: Profile, contract: Contract) -> dict[str, str]:
     }
 
 
-def _precision(contract: Contract) -> dict[str, str]:
-    # this provider does not build strongly typed networks: it must be allowed what the file holds
-    wanted = {"fp16": ["fp16"], "int8-trt": ["int8"]}.get(contract.precision, [])
-    return {f"trt_{name}_enable": "1" for name in wanted}
-
-
 def _cache(
     path: str | os.PathLike[str],
     device: Device,
-    options: TensorRtOptions,
+    options: EngineOptions,
     strings: dict[str, str],
 ) -> dict[str, str]:
     """Return the cache options: one folder per model, GPU, versions and build options."""
@@ -79,6 +77,7 @@ def _cache(
                 sha256(path)[:16],
                 slug(gpu.name),
                 f"sm{gpu.capability[0]}{gpu.capability[1]}",
+                f"{gpu.multiprocessors}x{round(gpu.memory_bytes / GIB)}g",
                 f"ort{onnxruntime.__version__}",
                 f"trt{nvinfer_version((10,)) or 'unknown'}",
                 built[:8],

@@ -3,9 +3,10 @@
 import contextlib
 import ctypes
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from co2net_runtime.errors import BackendError, MissingDependencyError
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
+
+# errors kept of one call; the first say why
+MAX_ERRORS = 20
 
 
 def load_tensorrt() -> ModuleType:
@@ -54,10 +59,14 @@ def nvinfer_version(majors: Sequence[int] = (11, 10)) -> str:
 
 
 class Messages:
-    """Takes what TensorRT logs: errors are kept for exceptions, the rest goes to logging."""
+    """Takes what TensorRT logs: errors are kept for exceptions, the rest goes to logging.
+
+    Its bindings say no in several ways: False, None, RuntimeError, TypeError for a null pointer.
+    `ask` and `guard` make a BackendError of each.
+    """
 
     def __init__(self) -> None:
-        self._errors: list[str] = []
+        self._errors: deque[str] = deque(maxlen=MAX_ERRORS)
         self.logger = _new_logger(self._errors)
 
     def start(self, kind: "Callable[[trt.ILogger], Value]") -> Value:
@@ -65,21 +74,49 @@ class Messages:
 
         Raises BackendError if TensorRT does not start, for a driver that is too old, say.
         """
+        self._errors.clear()
         try:
             return kind(self.logger)
-        except TypeError as error:  # so the bindings speak of a null pointer
-            raise BackendError(
-                f"TensorRT does not start: {self.take()} (co2net-doctor tells more)"
-            ) from error
+        except (RuntimeError, TypeError) as error:
+            reason = f"TensorRT does not start: {self._take(str(error))}"
+            raise BackendError(f"{reason} (co2net-doctor tells more)") from error
 
-    def take(self) -> str:
-        """Return the errors since the last call, and forget them."""
+    def ask(
+        self,
+        what: str,
+        call: Callable[Arguments, Value | None],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Value:
+        """Return what a call of the bindings gives.
+
+        Raises BackendError with what TensorRT logged if it gives None or False, or raises.
+        """
+        self._errors.clear()  # they belong to something else
+        with self.guard(what):
+            value = call(*arguments, **options)
+        if value is None or value is False:
+            raise BackendError(f"TensorRT refuses {what}: {self._take('it gives no reason')}")
+        for message in self._errors:  # tactics that were passed over, for one
+            logger.debug("TensorRT, without consequence: %s", message)
+        return value
+
+    @contextlib.contextmanager
+    def guard(self, what: str) -> Iterator[None]:
+        """Turn what the bindings raise inside into BackendError."""
+        try:
+            yield
+        except (RuntimeError, TypeError) as error:
+            raise BackendError(f"TensorRT refuses {what}: {self._take(str(error))}") from error
+
+    def _take(self, otherwise: str) -> str:
+        """Return the errors logged, and forget them; `otherwise` if there are none."""
         text = "; ".join(" ".join(message.split()) for message in self._errors)
         self._errors.clear()
-        return text or "TensorRT gives no reason"
+        return text or otherwise
 
 
-def _new_logger(errors: list[str]) -> "trt.ILogger":
+def _new_logger(errors: "deque[str]") -> "trt.ILogger":
     import tensorrt as trt
 
     levels = {

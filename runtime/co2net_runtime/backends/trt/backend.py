@@ -1,21 +1,32 @@
 """TensorRT without ONNX Runtime: an engine, and the execution contexts that run it."""
 
 import contextlib
+import logging
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
+from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Arrays, EngineInfo, EngineOptions, run_failed
+from co2net_runtime.backends.buckets import bucket, pad_time
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import Messages
-from co2net_runtime.backends.trt.cache import EngineRecord, Target, cached_engine, here, read_engine
-from co2net_runtime.backends.trt.cuda import Cuda, DeviceBuffer
+from co2net_runtime.backends.trt.cache import (
+    EngineRecord,
+    Target,
+    cached_engine,
+    contract_of,
+    here,
+    read_any_contract,
+    read_engine,
+)
+from co2net_runtime.backends.trt.cuda import CaptureError, Cuda, DeviceBuffer
 from co2net_runtime.backends.trt.execution import Execution
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError, InputError
@@ -25,8 +36,10 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# recorded launches kept; the one unused for longest goes first, with its buffers
-MAX_RECORDED = 24
+logger = logging.getLogger(__name__)
+
+# memory of the buffers of recorded launches; the one unused for longest goes first
+MAX_RECORDED_BYTES = 256 << 20
 
 
 def open_tensorrt(
@@ -34,20 +47,21 @@ def open_tensorrt(
 ) -> "TensorRtBackend":
     """Open an engine built ahead of time, or an ONNX file by way of the engine cache.
 
-    Raises what `read_engine` and `cached_engine` raise, MissingDependencyError without TensorRT
-    or cuda-python.
+    Raises what `read_engine` and `cached_engine` raise, MissingDependencyError without TensorRT.
     """
     target = here(device)
     cuda = Cuda(device.index)
     build = options.tensorrt
     try:
         if Path(path).suffix == ".engine":
-            fixed = TensorRtOptions(cuda_graphs=build.cuda_graphs, cache=build.cache)
+            fixed = TensorRtOptions(cuda_graphs=build.cuda_graphs)
             if build != fixed or options.tf32:
                 raise InputError(f"{path}: profiles and other build options are fixed in an engine")
             engine, record = read_engine(Path(path), target)
         else:
-            engine, record = cached_engine(path, build, target, tf32=options.tf32)
+            if isinstance(read_any_contract(path), BackboneContract):
+                options = replace(options, tensorrt=trt_profiles.for_clips(build))
+            engine, record = cached_engine(path, options, target)
         return TensorRtBackend(engine, record, target, cuda, cuda_graphs=build.cuda_graphs)
     except BaseException:
         with contextlib.suppress(BackendError):
@@ -69,13 +83,14 @@ class TensorRtBackend:
     ) -> None:
         """Load the engine on the GPU of `cuda`, which belongs to the backend from now on.
 
-        cuda_graphs: pad each video to the next power of two and replay one recorded launch.
+        cuda_graphs: pad each video to one of few lengths and replay one recorded launch.
 
         Raises BackendError if TensorRT refuses the engine.
         """
         import tensorrt as trt
 
         self._record = record
+        self._contract = contract_of(record, "the engine's sidecar")
         self._cuda = cuda
         self._graphs = cuda_graphs
         self._lock = threading.Lock()
@@ -83,12 +98,11 @@ class TensorRtBackend:
         self._runtime = self._messages.start(trt.Runtime)  # it must outlive the engine
         if record.version_compatible:
             self._runtime.engine_host_code_allowed = True
-        if record.dla_core is not None:
-            self._runtime.DLA_core = record.dla_core
-        self._engine: trt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(engine)
-        if self._engine is None:
-            raise BackendError(f"TensorRT refuses the engine: {self._messages.take()}")
-        self._profiles = _profiles(self._engine, record.contract)
+        self._engine: trt.ICudaEngine | None = self._messages.ask(
+            "the engine", self._runtime.deserialize_cuda_engine, engine
+        )
+        with self._messages.guard("the engine"):
+            self._profiles = _profiles(self._engine, self._contract)
         self._scratch = DeviceBuffer(cuda)
         self._executions: dict[tuple[int, Shape], Execution] = {}
         self._info = EngineInfo(
@@ -96,14 +110,14 @@ class TensorRtBackend:
             version=target.tensorrt,
             provider="TensorRT",
             device=f"cuda:{target.gpu.index}",
-            precision=record.contract.precision,
+            precision=self._contract.precision,
             device_name=target.gpu.name,
         )
 
     @property
-    def contract(self) -> Contract:
-        """The contract of the model's file."""
-        return self._record.contract
+    def contract(self) -> Any:
+        """The contract of the model's file, a `Contract` or a `BackboneContract`."""
+        return self._contract
 
     @property
     def info(self) -> EngineInfo:
@@ -140,44 +154,70 @@ class TensorRtBackend:
         with self._lock:
             if self._engine is None:
                 raise BackendError("the model is closed")
-            batch, length = feeds["features"].shape[:2]
+            clips = feeds.get(CLIPS_INPUT)
+            batch, length = feeds["features"].shape[:2] if clips is None else (len(clips), 1)
             index = trt_profiles.choose(self._profiles, batch, length)
-            self._cuda.activate()
             try:
-                if not self._graphs:
+                self._cuda.activate()
+                with self._messages.guard("the inference"):
+                    if self._graphs:
+                        with contextlib.suppress(CaptureError):
+                            return self._replay(self._engine, index, feeds)
                     return self._execution(self._engine, index, ()).run(feeds)
-                longest = self._profiles[index].length[2]
-                padded = {**feeds, "features": _pad(feeds, trt_profiles.bucket(length, longest))}
-                execution = self._execution(self._engine, index, padded["features"].shape)
-                outputs = execution.replay(padded)
-                return {name: array[:, :length] for name, array in outputs.items()}
             except BackendError as error:
                 # the next video gets clean contexts and the memory that these held
-                with contextlib.suppress(BackendError):
-                    self._cuda.synchronize()  # of what was begun, nothing may run any more
-                with contextlib.suppress(BackendError):
-                    self._forget_executions()
+                self._start_afresh()
                 raise run_failed("TensorRT", str(error), feeds) from error
 
     def close(self) -> None:
         """Free the engine and its memory."""
         with self._lock:
             if self._engine is not None:
-                self._cuda.activate()
-                self._forget_executions()
+                with contextlib.suppress(BackendError):  # of a GPU that is lost
+                    self._cuda.activate()
+                    self._forget_executions()
                 self._engine = None
-                self._cuda.close()
+                with contextlib.suppress(BackendError):
+                    self._cuda.close()
+
+    def _replay(
+        self, engine: "trt.ICudaEngine", profile: int, feeds: Arrays
+    ) -> dict[str, npt.NDArray[Any]]:
+        length, padded = None, feeds
+        if CLIPS_INPUT not in feeds:
+            length = feeds["features"].shape[1]
+            padded = pad_time(feeds, min(bucket(length), self._profiles[profile].length[2]))
+        shape = max((array.shape for array in padded.values()), key=len)
+        try:
+            outputs = self._execution(engine, profile, shape).replay(padded)
+        except CaptureError as error:
+            logger.warning("%s: launches are not recorded, the network runs without", error)
+            self._graphs = False
+            self._start_afresh()
+            raise
+        if length is None:
+            return outputs
+        return {name: array[:, :length] for name, array in outputs.items()}
+
+    def _start_afresh(self) -> None:
+        with contextlib.suppress(BackendError):
+            self._cuda.synchronize()  # of what was begun, nothing may run any more
+        with contextlib.suppress(BackendError):
+            self._forget_executions()
 
     def _execution(self, engine: "trt.ICudaEngine", profile: int, shape: Shape) -> Execution:
         """Return the context of a profile, or of a shape in it where launches are recorded."""
         key = (profile, shape)
         execution = self._executions.pop(key, None)
         if execution is None:
-            if len(self._executions) >= MAX_RECORDED:
+            while self._graphs and self._held() > MAX_RECORDED_BYTES:
                 self._executions.pop(next(iter(self._executions))).close()
             execution = Execution(engine, profile, self._cuda, self._scratch, self._messages)
         self._executions[key] = execution
         return execution
+
+    def _held(self) -> int:
+        return sum(one.size for one in self._executions.values())
 
     def _forget_executions(self) -> None:
         while self._executions:
@@ -191,29 +231,28 @@ class TensorRtBackend:
         self.close()
 
 
-def _profiles(engine: "trt.ICudaEngine", contract: Contract) -> tuple[Profile, ...]:
+def _profiles(
+    engine: "trt.ICudaEngine", contract: Contract | BackboneContract
+) -> tuple[Profile, ...]:
     """Return the engine's own profiles, once its tensors are seen to be the contract's."""
     import tensorrt as trt
 
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    if set(names) != {*contract.inputs, *contract.outputs}:
+    wanted = (*trt_profiles.input_shapes(contract, 1, 1), *contract.outputs)
+    if set(names) != set(wanted):
         raise InputError(
             f"the engine has the tensors {', '.join(names)}, the contract beside it names "
-            f"{', '.join((*contract.inputs, *contract.outputs))}: build it again"
+            f"{', '.join(wanted)}: build it again"
         )
     on_host = [n for n in names if engine.get_tensor_location(n) != trt.TensorLocation.DEVICE]
     if on_host:
         raise BackendError(f"TensorRT wants {', '.join(on_host)} in host memory, which is not done")
     profiles = []
     for index in range(engine.num_optimization_profiles):
-        low, best, high = engine.get_tensor_profile_shape("features", index)
-        profiles.append(Profile((low[0], best[0], high[0]), (low[1], best[1], high[1])))
+        if isinstance(contract, BackboneContract):
+            low, best, high = engine.get_tensor_profile_shape(CLIPS_INPUT, index)
+            profiles.append(Profile((low[0], best[0], high[0]), (1, 1, 1)))
+        else:
+            low, best, high = engine.get_tensor_profile_shape("features", index)
+            profiles.append(Profile((low[0], best[0], high[0]), (low[1], best[1], high[1])))
     return tuple(profiles)
-
-
-def _pad(feeds: Arrays, length: int) -> npt.NDArray[np.float32]:
-    features = feeds["features"]
-    batch, own, channels = features.shape
-    padded = np.zeros((batch, length, channels), np.float32)
-    padded[:, :own] = features
-    return padded

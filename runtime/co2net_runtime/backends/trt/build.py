@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends.trt.api import Messages, load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
@@ -29,7 +30,7 @@ class Built:
 
 def build_engine(
     path: str | os.PathLike[str],
-    contract: Contract,
+    contract: Contract | BackboneContract,
     options: TensorRtOptions,
     *,
     tf32: bool = False,
@@ -48,44 +49,55 @@ def build_engine(
 
     messages = Messages()
     builder = messages.start(trt.Builder)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, messages.logger)
-    if not parser.parse(Path(path).read_bytes()):
-        errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
-        reason = "; ".join(errors) or messages.take()
-        raise BackendError(f"{path}: TensorRT cannot read the model: {reason}")
-    config = builder.create_builder_config()
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = messages.ask("a network", builder.create_network, typed)
+    _parse(path, network, messages)
+    config = messages.ask("a configuration", builder.create_builder_config)
     _add_profiles(builder, config, contract, options, messages)
-    _set_options(builder, config, options, tf32=tf32)
-    _set_timing_cache(config, timing_cache)
-    messages.take()
-    serialized = builder.build_serialized_network(network, config)
-    if serialized is None:
-        raise BackendError(f"{path}: TensorRT cannot build the engine: {messages.take()}")
-    return Built(bytes(serialized), bytes(config.get_timing_cache().serialize()))
+    with messages.guard("an option of the engine"):
+        _set_options(config, options, tf32=tf32)
+    _set_timing_cache(config, timing_cache, messages)
+    what = f"to build the engine of {path}"
+    serialized = messages.ask(what, builder.build_serialized_network, network, config)
+    return Built(bytes(serialized), _timing_cache(config, messages))
+
+
+def _parse(
+    path: str | os.PathLike[str], network: "trt.INetworkDefinition", messages: Messages
+) -> None:
+    import tensorrt as trt
+
+    parser = trt.OnnxParser(network, messages.logger)
+    try:
+        messages.ask(f"the model {path}", parser.parse, Path(path).read_bytes())
+    except BackendError as error:
+        errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+        if not errors:
+            raise
+        raise BackendError(f"TensorRT refuses the model {path}: {'; '.join(errors)}") from error
 
 
 def _add_profiles(
     builder: "trt.Builder",
     config: "trt.IBuilderConfig",
-    contract: Contract,
+    contract: Contract | BackboneContract,
     options: TensorRtOptions,
     messages: Messages,
 ) -> None:
     import tensorrt as trt
 
     for wanted in options.to_build:
-        profile = builder.create_optimization_profile()
-        for name, shapes in wanted.shapes(contract).items():
-            low, best, high = (trt.Dims(list(shape)) for shape in shapes)
-            profile.set_shape(name, low, best, high)
-        if config.add_optimization_profile(profile) < 0:
-            raise BackendError(f"TensorRT refuses the profile {wanted}: {messages.take()}")
+        what = f"the profile {wanted}"
+        profile = messages.ask(what, builder.create_optimization_profile)
+        with messages.guard(what):
+            for name, shapes in wanted.shapes(contract).items():
+                low, best, high = (trt.Dims(list(shape)) for shape in shapes)
+                profile.set_shape(name, low, best, high)
+        if messages.ask(what, config.add_optimization_profile, profile) < 0:
+            raise BackendError(f"TensorRT refuses {what}")
 
 
-def _set_options(
-    builder: "trt.Builder", config: "trt.IBuilderConfig", options: TensorRtOptions, *, tf32: bool
-) -> None:
+def _set_options(config: "trt.IBuilderConfig", options: TensorRtOptions, *, tf32: bool) -> None:
     import tensorrt as trt
 
     if not tf32:  # TensorRT's default is on, and an fp32 file would not be computed in fp32
@@ -94,21 +106,28 @@ def _set_options(
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
-    if options.dla_core is not None:
-        if options.dla_core >= builder.num_DLA_cores:
-            raise BackendError(
-                f"DLA core {options.dla_core} was asked for, but this machine has "
-                f"{builder.num_DLA_cores}"
-            )
-        config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = options.dla_core
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)  # shapes and masks do not run on a DLA
 
 
-def _set_timing_cache(config: "trt.IBuilderConfig", timing_cache: bytes) -> None:
-    cache = config.create_timing_cache(timing_cache)
-    if not config.set_timing_cache(cache, ignore_mismatch=False):
-        logger.info("the timing cache is of another GPU or TensorRT: starting a new one")
+def _set_timing_cache(
+    config: "trt.IBuilderConfig", timing_cache: bytes, messages: Messages
+) -> None:
+    try:
+        known = messages.ask("the timing cache", config.create_timing_cache, timing_cache)
+        messages.ask("the timing cache", config.set_timing_cache, known, ignore_mismatch=False)
+    except BackendError as error:  # cut, or of another GPU or TensorRT
+        logger.info("%s: starting a new one", error)
+
+
+def _timing_cache(config: "trt.IBuilderConfig", messages: Messages) -> bytes:
+    """Return what the build has measured, b"" where TensorRT keeps none."""
+    try:
+        cache = messages.ask("the timing cache", config.get_timing_cache)
+        return bytes(messages.ask("the timing cache", cache.serialize))
+    except BackendError as error:
+        logger.info("%s: the next build measures again", error)
+        return b""
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)

@@ -5,17 +5,20 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from co2net_runtime.artefact.contract import Contract, upgraded
-from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends.device import Device, Gpu, gpus
+from co2net_runtime.artefact.backbone import BackboneContract
+from co2net_runtime.artefact.contract import BACKBONE, Contract, contract_text
+from co2net_runtime.artefact.onnx_file import read_metadata
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.device import Device, Gpu, gpus, is_tegra
 from co2net_runtime.backends.trt.api import load_tensorrt
 from co2net_runtime.backends.trt.build import Built, build_engine
-from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
@@ -25,7 +28,9 @@ from co2net_runtime.version import VERSION
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+# 1 did not tell Jetsons of one generation apart
+SCHEMA_VERSION = 2
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,47 @@ class EngineRecord:
     tensorrt: str  # version that built it
     gpu: str  # name of the GPU that it was built on
     compute_capability: str  # of that GPU
+    multiprocessors: int  # of that GPU
+    memory_gib: int  # of that GPU
+    architecture: str  # of the CPU beside it
     profiles: tuple[str, ...]  # as `Profile` writes them
     tf32: bool  # whether fp32 multiplications may be rounded
     hardware_compatible: bool  # these four as in `TensorRtOptions`
     version_compatible: bool
-    dla_core: int | None
     workspace_mib: int | None
-    contract: Contract  # of the ONNX file; strongly typed, the engine has its precision
+    optimization_level: int | None
+    contract: Mapping[str, Any]  # of the ONNX file; strongly typed, the engine has its precision
     build_s: float  # seconds
     co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
         """Return the text of the sidecar."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, indent=2) + "\n"
+
+
+def read_any_contract(path: str | os.PathLike[str]) -> Contract | BackboneContract:
+    """Read the contract of an ONNX file, a localization model's or a backbone's.
+
+    Raises InputError if the file is damaged, ContractError if it has no contract.
+    """
+    return _contract(contract_text(read_metadata(path), str(path), "co2net-export"), str(path))
+
+
+def contract_of(record: EngineRecord, where: str) -> Contract | BackboneContract:
+    """Return the contract in an engine's sidecar.
+
+    Raises ContractError if it is damaged.
+    """
+    return _contract(json.dumps(record.contract), where)
+
+
+def _contract(text: str, where: str) -> Contract | BackboneContract:
+    try:
+        kind = json.loads(text).get("kind")
+    except (ValueError, AttributeError):
+        kind = None  # the error is that of a localization model
+    of_kind = BackboneContract if kind == BACKBONE else Contract
+    return of_kind.from_json(text, where)
 
 
 @dataclass(frozen=True)
@@ -100,7 +133,7 @@ def write_engine(path: Path, engine: bytes, record: EngineRecord) -> None:
 
 
 def cached_engine(
-    onnx: str | os.PathLike[str], options: TensorRtOptions, target: Target, *, tf32: bool = False
+    onnx: str | os.PathLike[str], options: EngineOptions, target: Target
 ) -> tuple[bytes, EngineRecord]:
     """Return the engine of an ONNX file from the cache folder; build it if there is none that fits.
 
@@ -111,18 +144,18 @@ def cached_engine(
     Raises InputError if the ONNX file is damaged, BackendError if TensorRT refuses it.
     """
     onnx_sha256 = sha256(onnx)
-    path = engine_path(onnx, onnx_sha256, options, target, tf32=tf32)
+    path = engine_path(onnx, onnx_sha256, options, target)
     if problem := unusable(path.parent):
         logger.warning("%s: %s: the engine is built again at each start", path.parent, problem)
-        return new_engine(onnx, options, target, tf32=tf32)
+        return new_engine(onnx, options, target)
     with locked(path.with_suffix(".lock")):
         # "NAME-GPU-KEY-PROFILES.engine"
         others = path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.engine")
-        for candidate in (path, *(others if options.profiles is None else ())):
+        for candidate in (path, *(others if options.tensorrt.profiles is None else ())):
             found = _read_if_fit(candidate, target, onnx_sha256)
             if found is not None:
                 return found
-        engine, record = new_engine(onnx, options, target, tf32=tf32)
+        engine, record = new_engine(onnx, options, target)
         if record.onnx_sha256 != onnx_sha256:
             raise InputError(f"{onnx}: replaced while its engine was built: start again")
         try:
@@ -150,35 +183,36 @@ def _read_if_fit(path: Path, target: Target, onnx_sha256: str) -> tuple[bytes, E
 def engine_path(
     onnx: str | os.PathLike[str],
     onnx_sha256: str,
-    options: TensorRtOptions,
+    options: EngineOptions,
     target: Target,
-    *,
-    tf32: bool = False,
 ) -> Path:
     """Return where the cache keeps the engine for this model, GPU and these build options."""
-    wanted = _build_options(options, tf32=tf32)
+    wanted = _build_options(options)
     profiles = " ".join(wanted.pop("profiles"))
-    key = _digest(f"{onnx_sha256} {sorted(wanted.items())}")
+    key = _digest(f"{onnx_sha256} {sorted(wanted.items())} {sorted(_place(target).items())}")
     name = f"{slug(Path(onnx).stem)}-{slug(target.gpu.name)}-{key}-{_digest(profiles)}.engine"
     return cache_folder(options.cache) / "tensorrt" / name
 
 
 def new_engine(
-    onnx: str | os.PathLike[str], options: TensorRtOptions, target: Target, *, tf32: bool = False
+    onnx: str | os.PathLike[str], options: EngineOptions, target: Target
 ) -> tuple[bytes, EngineRecord]:
     """Build an engine, with and for the timing cache of this GPU and TensorRT.
 
     Raises InputError if the ONNX file is damaged or replaced meanwhile, BackendError if TensorRT
     refuses it.
     """
-    contract = read_contract(onnx)
-    name = f"timing-{slug(target.gpu.name)}-{target.tensorrt}.cache"
+    contract = read_any_contract(onnx)
+    if options.tensorrt.hardware_compatible and is_tegra():
+        raise BackendError("TensorRT builds no hardware-compatible engines on a Jetson")
+    place = _digest(str(sorted(_place(target).items())))
+    name = f"timing-{slug(target.gpu.name)}-{place}-{target.tensorrt}.cache"
     timing = cache_folder(options.cache) / "tensorrt" / name
     logger.info("building the TensorRT engine of %s for %s ...", onnx, target.gpu.name)
     start = time.perf_counter()
     onnx_sha256 = sha256(onnx)
     known = timing.read_bytes() if timing.is_file() else b""
-    built = build_engine(onnx, contract, options, tf32=tf32, timing_cache=known)
+    built = build_engine(onnx, contract, options.tensorrt, tf32=options.tf32, timing_cache=known)
     elapsed = time.perf_counter() - start
     if sha256(onnx) != onnx_sha256:
         raise InputError(f"{onnx}: replaced while its engine was built: start again")
@@ -188,22 +222,21 @@ def new_engine(
         onnx_sha256=onnx_sha256,
         engine_sha256=hashlib.sha256(built.engine).hexdigest(),
         tensorrt=target.tensorrt,
-        gpu=target.gpu.name,
-        compute_capability=target.gpu.compute_capability,
-        contract=contract,
+        **_place(target),
+        contract=json.loads(contract.to_json()),
         build_s=round(elapsed, 1),
-        **_build_options(options, tf32=tf32),
+        **_build_options(options),
     )
     return built.engine, record
 
 
-def _build_options(options: TensorRtOptions, *, tf32: bool) -> dict[str, Any]:
+def _build_options(options: EngineOptions) -> dict[str, Any]:
     """Return the options that make engines differ, by their names in the record."""
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    profiles = tuple(str(profile) for profile in options.to_build)
-    for name in ("cuda_graphs", "cache"):
-        del given[name]
-    return {**given, "profiles": profiles, "tf32": tf32}
+    build = options.tensorrt
+    given = {field.name: getattr(build, field.name) for field in dataclasses.fields(build)}
+    del given["cuda_graphs"]
+    profiles = tuple(str(profile) for profile in build.to_build)
+    return {**given, "profiles": profiles, "tf32": options.tf32}
 
 
 def _keep_timing(path: Path, built: Built) -> None:
@@ -229,9 +262,6 @@ def _read_record(path: Path) -> EngineRecord:
         raise InputError(f"{beside}: damaged, expected the JSON of co2net-engine")
     remedy = "build the engine again with co2net-engine"
     take_schema_version(mapping, str(beside), (SCHEMA_VERSION,), remedy)
-    contract = mapping.get("contract")
-    if isinstance(contract, dict):
-        mapping["contract"] = upgraded(contract)
     return from_mapping(EngineRecord, mapping, str(beside))
 
 
@@ -241,17 +271,36 @@ def _unfit(record: EngineRecord, target: Target) -> str:
     later = record.version_compatible and built[:1] == here[:1] and built <= here
     if built != here and not later:
         return f"built by TensorRT {record.tensorrt}, here is {target.tensorrt}"
-    ampere = record.hardware_compatible and target.gpu.capability >= (8, 0)
-    same = (record.gpu, record.compute_capability) == (
-        target.gpu.name,
-        target.gpu.compute_capability,
-    )
-    if not same and not ampere:
-        return (
-            f"built on {record.gpu} (compute capability {record.compute_capability}), here is "
-            f"{target.gpu.name} ({target.gpu.compute_capability})"
-        )
+    place = _place(target)
+    built_at = {name: getattr(record, name) for name in place}
+    same_cpu = record.architecture == place["architecture"]
+    ampere = record.hardware_compatible and same_cpu and target.gpu.capability >= (8, 0)
+    if built_at != place and not ampere:
+        return f"built on {_described(built_at)}, here is {_described(place)}"
     return ""
+
+
+def _place(target: Target) -> dict[str, Any]:
+    """Return what an engine is built for, in the record's words.
+
+    The driver calls each Jetson of a generation by the same name.
+    """
+    gpu = target.gpu
+    return {
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "multiprocessors": gpu.multiprocessors,
+        "memory_gib": round(gpu.memory_bytes / GIB),
+        "architecture": platform.machine(),
+    }
+
+
+def _described(place: dict[str, Any]) -> str:
+    return (
+        f"{place['gpu']} (compute capability {place['compute_capability']}, "
+        f"{place['multiprocessors']} multiprocessors, {place['memory_gib']} GiB, "
+        f"{place['architecture']})"
+    )
 
 
 def _digest(text: str) -> str:

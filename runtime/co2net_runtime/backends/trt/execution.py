@@ -36,16 +36,13 @@ class Execution:
         self._messages = messages
         self._recorded: Any = None
         self._outputs: dict[str, tuple[int, ...]] = {}
-        context: trt.IExecutionContext | None = engine.create_execution_context(
-            trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        )
-        if context is None:
-            raise BackendError(f"no execution context: {messages.take()}")
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = messages.ask("an execution context", engine.create_execution_context, strategy)
         self._context = context
         size = engine.device_memory_size_v2
         if size:
             context.set_device_memory(scratch.reserve(size), size)
-        self._require(context.set_optimization_profile_async(profile, cuda.stream), "the profile")
+        messages.ask("the profile", context.set_optimization_profile_async, profile, cuda.stream)
         cuda.synchronize()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._inputs = [
@@ -67,7 +64,8 @@ class Execution:
     def replay(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the engine as one recorded launch; all calls must bring arrays of the same shapes.
 
-        Raises BackendError if TensorRT or CUDA fails.
+        Raises CaptureError if the launch cannot be recorded, BackendError if TensorRT or CUDA
+        fails.
         """
         if self._recorded is None:
             self._outputs = self._bind(feeds)
@@ -79,6 +77,11 @@ class Execution:
         sources = self._copy_in(feeds)
         self._cuda.launch(self._recorded)
         return self._copy_out(self._outputs, sources)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its buffers on the GPU."""
+        return sum(buffer.size for buffer in self._buffers.values())
 
     def close(self) -> None:
         """Free the recording and the buffers."""
@@ -92,18 +95,20 @@ class Execution:
         """Tell the context shapes, then addresses; return the shapes of the outputs."""
         for name in self._inputs:
             shape = feeds[name].shape
-            self._require(
-                self._context.set_input_shape(name, shape), f"the shape {shape} of {name}"
-            )
-        missing = self._context.infer_shapes()
-        self._require(not missing, f"no shape for {', '.join(missing)}")
+            what = f"the shape {shape} of {name}"
+            self._messages.ask(what, self._context.set_input_shape, name, shape)
+        missing = self._messages.ask("the shapes", self._context.infer_shapes)
+        if missing:
+            raise BackendError(f"TensorRT wants shapes of {', '.join(missing)}, too")
         outputs = {}
         for name, buffer in self._buffers.items():
             dims = self._context.get_tensor_shape(name)
             shape = tuple(dims[axis] for axis in range(len(dims)))
-            self._require(min(shape) >= 0, f"the shape {shape} of {name}")
+            if min(shape) < 0:
+                raise BackendError(f"TensorRT leaves the shape {shape} of {name} open")
             address = buffer.reserve(max(1, math.prod(shape)) * self._dtypes[name].itemsize)
-            self._require(self._context.set_tensor_address(name, address), f"the buffer of {name}")
+            what = f"the buffer of {name}"
+            self._messages.ask(what, self._context.set_tensor_address, name, address)
             if name not in self._inputs:
                 outputs[name] = shape
         return outputs
@@ -118,7 +123,7 @@ class Execution:
         return sources
 
     def _execute(self) -> None:
-        self._require(self._context.execute_async_v3(self._cuda.stream), "the inference")
+        self._messages.ask("the inference", self._context.execute_async_v3, self._cuda.stream)
 
     def _copy_out(
         self, shapes: dict[str, tuple[int, ...]], sources: list[npt.NDArray[Any]]
@@ -130,8 +135,3 @@ class Execution:
         self._cuda.synchronize()
         sources.clear()
         return outputs
-
-    def _require(self, success: bool, what: str) -> None:
-        """Raise what TensorRT logged if one of its calls returned False."""
-        if not success:
-            raise BackendError(f"{what} is refused: {self._messages.take()}")

@@ -1,14 +1,12 @@
 """Which shapes a TensorRT engine is tuned for, and which profile takes a batch."""
 
-import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError, InputError
-
-SMALLEST_BUCKET = 64
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,33 @@ class Profile:
             self.batch[0] <= batch <= self.batch[2] and self.length[0] <= length <= self.length[2]
         )
 
-    def shapes(self, contract: Contract) -> dict[str, list[tuple[int, ...]]]:
+    def shapes(self, contract: Contract | BackboneContract) -> dict[str, list[tuple[int, ...]]]:
         """Return the minimum, optimum and maximum shape of each input of the graph."""
-        every: dict[str, list[tuple[int, ...]]] = {
-            "features": [(b, t, contract.feature_dim) for b, t in self._pairs()],
-            "lengths": [(b,) for b, _ in self._pairs()],
-            "context": [(b, contract.feature_dim) for b, _ in self._pairs()],
-        }
-        return {name: every[name] for name in contract.inputs}
+        three = [
+            input_shapes(contract, *pair) for pair in zip(self.batch, self.length, strict=True)
+        ]
+        return {name: [shapes[name] for shapes in three] for name in three[0]}
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        return list(zip(self.batch, self.length, strict=True))
+
+def input_shapes(
+    contract: Contract | BackboneContract, batch: int, length: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each input for `batch` videos of T = `length`, or clips of a backbone."""
+    if isinstance(contract, BackboneContract):
+        return {CLIPS_INPUT: (batch, *contract.clip_shape)}
+    every: dict[str, tuple[int, ...]] = {
+        "features": (batch, length, contract.feature_dim),
+        "lengths": (batch,),
+        "context": (batch, contract.feature_dim),
+    }
+    return {name: every[name] for name in contract.inputs}
 
 
 # short videos may come together; a long one fills the machine by itself. The longest is a chunk of
 # 4096 snippets (longer videos run in chunks) with its neighbors.
 DEFAULT_PROFILES = (Profile((1, 1, 8), (1, 256, 512)), Profile((1, 1, 1), (1, 1500, 4160)))
+# clips of a backbone
+CLIP_PROFILE = Profile((1, 8, 8), (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -74,29 +83,28 @@ class TensorRtOptions:
 
     # shapes it takes; None: those of an engine that was built before, else DEFAULT_PROFILES
     profiles: tuple[Profile, ...] | None = None
-    # pad each video to the next power of two and replay the network as one recorded launch; pays
-    # where launching kernels takes longer than running them
+    # pad each video to one of few lengths and replay the network as one recorded launch; pays where
+    # launching kernels takes longer than running them
     cuda_graphs: bool = False
     hardware_compatible: bool = False  # run on every GPU from Ampere on, a little slower
     version_compatible: bool = False  # also run in later TensorRT of the same major version
-    # run on this deep learning accelerator (Jetson Orin; one profile, minimum = maximum)
-    dla_core: int | None = None
     workspace_mib: int | None = None  # scratch memory of building and running; None: all
-    # folder of the engines built on the fly; None: the user's cache folder
-    cache: str | os.PathLike[str] | None = None
+    optimization_level: int | None = None  # 0 (builds fast) to 5 (tries most); None: TensorRT's, 3
 
     def __post_init__(self) -> None:
         if self.profiles == ():
             raise ValueError("expected at least one profile")
-        if self.dla_core is not None:
-            only = self.to_build[0]
-            if len(self.to_build) > 1 or len({*only.batch}) > 1 or len({*only.length}) > 1:
-                raise ValueError("a DLA runs one fixed shape: give one profile, min = opt = max")
 
     @property
     def to_build(self) -> tuple[Profile, ...]:
         """The profiles that a new engine gets."""
         return self.profiles or DEFAULT_PROFILES
+
+
+def for_clips(options: TensorRtOptions) -> TensorRtOptions:
+    """Return the options for a backbone: profiles over the number of clips, T is 1."""
+    wanted = options.profiles or (CLIP_PROFILE,)
+    return replace(options, profiles=tuple(Profile(one.batch, (1, 1, 1)) for one in wanted))
 
 
 def choose(profiles: Sequence[Profile], batch: int, length: int) -> int:
@@ -125,26 +133,21 @@ def max_batch(profiles: Sequence[Profile], length: int) -> int:
     return max(batches)
 
 
-def bucket(length: int, longest: int) -> int:
-    """Return the length that videos of T = `length` are padded to: 64, 128, ... up to `longest`."""
-    size = SMALLEST_BUCKET
-    while size < length:
-        size *= 2
-    return min(size, longest)
-
-
 def covering(profiles: Sequence[Profile]) -> Profile:
-    """Return one profile that takes all that the others take, tuned for the first's optimum."""
-    return Profile(
-        *(
-            (
-                min(getattr(profile, axis)[0] for profile in profiles),
-                getattr(profiles[0], axis)[1],
-                max(getattr(profile, axis)[2] for profile in profiles),
-            )
-            for axis in ("batch", "length")
-        )
+    """Return one profile of all their lengths, tuned for the first's optimum.
+
+    Its largest shape holds no more snippets than the largest of theirs, since memory follows it:
+    so its batches may be smaller.
+    """
+    length = (
+        min(profile.length[0] for profile in profiles),
+        profiles[0].length[1],
+        max(profile.length[2] for profile in profiles),
     )
+    snippets = max(profile.batch[2] * profile.length[2] for profile in profiles)
+    low = min(profile.batch[0] for profile in profiles)
+    high = max(low, snippets // length[2])
+    return Profile((low, min(profiles[0].batch[1], high), high), length)
 
 
 def _no_profile(profiles: Sequence[Profile], batch: int, length: int) -> BackendError:

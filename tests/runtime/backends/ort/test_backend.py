@@ -1,5 +1,6 @@
 """ONNX Runtime: the provider that was asked for runs the network, or it is an error."""
 
+import os
 import sys
 import types
 from dataclasses import replace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends import EngineOptions, tf32
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.ort import backend as ort
 from co2net_runtime.backends.ort import module
@@ -56,6 +57,7 @@ def feeds(videos):
     return {"features": batch, "lengths": np.array([9, 4])}
 
 
+CUDA = ort_providers.cuda(Device("cuda"), EngineOptions(), "fp32")
 ORT = EngineOptions(backend="onnxruntime", device="cpu")
 
 
@@ -132,7 +134,7 @@ class Session:
         return [features, lengths]
 
     def run(self, _names, feeds):
-        assert feeds["features"].shape == (1, 1, 16)
+        self.placed = {name: array.shape for name, array in feeds.items()}
 
     def end_profiling(self):
         import json
@@ -173,41 +175,51 @@ def test_a_provider_that_did_not_start_is_an_error(pretend):
     with pytest.raises(
         BackendError, match="CUDAExecutionProvider was asked for, but did not start"
     ):
-        pretend(ort_providers.cuda(Device("cuda")), ["CPUExecutionProvider"])
+        pretend(CUDA, ["CPUExecutionProvider"])
 
 
 def test_heavy_operators_elsewhere_are_an_error(pretend, box):
     used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     places = [("FusedConv", used[1]), ("Conv", used[0]), ("Shape", used[1])]
     with pytest.raises(BackendError, match="runs FusedConv on CPUExecutionProvider"):
-        pretend(ort_providers.cuda(Device("cuda")), used, places)
+        pretend(CUDA, used, places)
 
 
 def test_bookkeeping_elsewhere_is_fine(pretend, box):
     used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     places = [("Conv", used[0]), ("Shape", used[1]), ("Range", used[1])]
-    backend = pretend(ort_providers.cuda(Device("cuda")), used, places)
+    backend = pretend(CUDA, used, places)
     assert str(backend.info) == (
         "onnxruntime 1.99, CUDAExecutionProvider, fp32 on cuda:0 (Stand-in GPU)"
     )
 
 
 def test_cuda_options():
-    ((name, options),) = ort_providers.cuda(Device("cuda", 1)).entries
+    fp32 = ort_providers.cuda(Device("cuda", 1), EngineOptions(), "fp32")
+    ((name, options),) = fp32.entries
     assert name == "CUDAExecutionProvider"
     assert options["device_id"] == "1"
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
-    assert (
-        ort_providers.cuda(Device("cuda"), EngineOptions(tf32=True)).entries[0][1]["use_tf32"]
-        == "1"
-    )
+    assert fp32.buckets
+    allowed = ort_providers.cuda(Device("cuda"), EngineOptions(tf32=True), "fp32")
+    assert allowed.entries[0][1]["use_tf32"] == "1"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-trt"])
+def test_fp16_keeps_the_tensor_cores(precision):
+    """With use_tf32=0 ONNX Runtime asks cuDNN for plans without them, whatever the type."""
+    for provider in (
+        ort_providers.cuda(Device("cuda"), EngineOptions(), precision),
+        ort_providers.tensorrt(Device("cuda"), EngineOptions(), {}, precision),
+    ):
+        assert dict(provider.entries)["CUDAExecutionProvider"]["use_tf32"] == "1"
 
 
 def test_the_tensorrt_provider_takes_what_its_profile_takes(pretend, box):
     profile = Profile((1, 1, 4), (1, 50, 90))
     provider = ort_providers.tensorrt(
-        Device("cuda"), EngineOptions(tensorrt=TensorRtOptions(profiles=(profile,))), {}
+        Device("cuda"), EngineOptions(tensorrt=TensorRtOptions(profiles=(profile,))), {}, "fp32"
     )
     backend = pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
     assert (backend.max_length, backend.max_batch(90)) == (90, 4)
@@ -215,16 +227,78 @@ def test_the_tensorrt_provider_takes_what_its_profile_takes(pretend, box):
         backend.max_batch(91)
 
 
+def test_placement_is_looked_at_within_the_profile(pretend, box):
+    """ONNX Runtime stays on profile 0 whatever comes (onnxruntime issue 31624)."""
+    options = EngineOptions(
+        tensorrt=TensorRtOptions(profiles=(Profile((4, 8, 8), (64, 256, 512)),))
+    )
+    provider = ort_providers.tensorrt(Device("cuda"), options, {}, "fp32")
+    backend = pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    assert backend._session.placed == {"features": (4, 64, 16), "lengths": (4,)}
+
+
+@pytest.mark.parametrize("name", ["tiny.fp16", "tiny.int8-trt"])
+def test_the_file_alone_decides_the_precision(box, tiny_path, name):
+    """trt_fp16_enable or trt_int8_enable would switch strong typing off."""
+    path = tiny_path.with_name(f"{name}.onnx")
+    strings = ort_tensorrt.provider_options(path, Device("cuda"), EngineOptions())
+    assert not [one for one in strings if one in ("trt_fp16_enable", "trt_int8_enable")]
+
+
+@pytest.fixture
+def no_tf32_yet(monkeypatch):
+    monkeypatch.setattr(tf32, "_settled", None)
+    monkeypatch.setenv(tf32.VARIABLE, "1")
+
+
+def test_fp32_is_fp32_in_onnxruntimes_tensorrt(pretend, box, no_tf32_yet):
+    """Its only switch is the environment, before NVIDIA's libraries start."""
+    provider = ort_providers.tensorrt(Device("cuda"), EngineOptions(), {}, "fp32")
+    pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    assert os.environ[tf32.VARIABLE] == "0"
+    with pytest.raises(BackendError, match="cannot compute in TF32, it began without"):
+        tf32.settle(True)
+
+
+def test_a_process_that_began_with_tf32(no_tf32_yet):
+    tf32.settle(True)
+    assert os.environ[tf32.VARIABLE] == "1"
+    tf32.settle(False)  # the CUDA provider has an option of its own
+    with pytest.raises(BackendError, match="fp32 needs another one"):
+        tf32.settle(False, by_environment=True)
+
+
+def test_tf32_that_the_environment_forbids(no_tf32_yet, monkeypatch):
+    monkeypatch.setenv(tf32.VARIABLE, "0")
+    with pytest.raises(BackendError, match="NVIDIA_TF32_OVERRIDE=0 is in the environment"):
+        tf32.settle(True)
+
+
+def test_a_model_rewritten_for_cpus_takes_its_plain_form_elsewhere(box, tiny_path, feeds):
+    path = tiny_path.with_name("tiny_cpu.onnx")
+    contract = read_contract(path)
+    cpu = ort_providers.Provider(
+        ort_providers.CPU, Device("cpu"), ((ort_providers.CPU, {}),), bind=True
+    )
+    feeds = {name: np.repeat(array, 20, axis=0) for name, array in feeds.items()}
+    with OnnxRuntimeBackend(path, contract, provider=cpu) as gpu_way:
+        found = gpu_way.infer(feeds)
+        plain = open_backend(path, replace(ORT, cpu_form="plain"))
+        np.testing.assert_array_equal(found["cas"], plain.infer(feeds)["cas"])
+    assert gpu_way._never.numpy() > 2**61
+
+
 def test_tensorrt_provider_options(box, tiny_path, tmp_path):
-    options = TensorRtOptions(
-        profiles=(Profile((1, 1, 4), (1, 50, 90)), Profile((1, 1, 1), (1, 200, 400))),
+    build = TensorRtOptions(
+        profiles=(Profile((1, 1, 8), (1, 50, 100)), Profile((1, 1, 1), (1, 200, 400))),
         hardware_compatible=True,
         workspace_mib=2,
     )
+    options = EngineOptions(tensorrt=build)
     strings = ort_tensorrt.provider_options(tiny_path, Device("cuda"), options)
     assert strings["trt_profile_min_shapes"] == "features:1x1x16,lengths:1"
     assert strings["trt_profile_opt_shapes"] == "features:1x50x16,lengths:1"
-    assert strings["trt_profile_max_shapes"] == "features:4x400x16,lengths:4"
+    assert strings["trt_profile_max_shapes"] == "features:2x400x16,lengths:2"
     assert strings["trt_engine_hw_compatible"] == "1"
     assert strings["trt_max_workspace_size"] == str(2 << 20)
     assert "trt_fp16_enable" not in strings
@@ -241,7 +315,7 @@ def test_tensorrt_provider_options(box, tiny_path, tmp_path):
 
 def test_tensorrt_provider_without_a_cache(box, tiny_path, tmp_path, caplog):
     (tmp_path / "cache").touch()
-    strings = ort_tensorrt.provider_options(tiny_path, Device("cuda"), TensorRtOptions())
+    strings = ort_tensorrt.provider_options(tiny_path, Device("cuda"), EngineOptions())
     assert "trt_engine_cache_path" not in strings
     assert "built again at each start" in caplog.text
 

@@ -1,16 +1,20 @@
 """TensorRT natively, against a stand-in that keeps TensorRT's and CUDA's contracts."""
 
 import pickle
+import shutil
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from co2net_runtime.artefact.contract import METADATA_KEY
 from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
+from co2net_runtime.cli.engine import build_ahead
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 from co2net_runtime.localizer import Localizer
 
@@ -33,6 +37,8 @@ def load(box, tiny_path):
     assert not box.cuda.blocks
     assert not box.cuda.recorded
     assert not box.cuda.streams
+    assert not box.cuda.graphs
+    assert not box.cuda.contexts
 
 
 def same(found, expected):
@@ -46,6 +52,18 @@ def test_equals_onnx_runtime_for_all_lengths(load, localizer, videos, cuda_graph
     # growing and shrinking, so that buffers hold what longer videos left
     for features in videos(5, 90, 1, 3, 100, 101, 64, 400, 63, 65, 2):
         same(trt.network.run([features])[0], localizer.network.run([features])[0])
+
+
+def test_fp32_is_fp32_unless_tf32_is_allowed(box, tiny_path, localizer, videos):
+    (features,) = videos(90)
+    expected = localizer.network.run([features])[0].cas
+    apart = {}
+    for allowed in (False, True):
+        options = EngineOptions(backend="tensorrt", tf32=allowed)
+        with Localizer.load(tiny_path, options) as trt:
+            found = trt.network.run([features])[0].cas
+        apart[allowed] = np.abs(found - expected).max()
+    assert apart[False] < 1e-6 < 1e-5 < apart[True]
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
@@ -114,14 +132,14 @@ def test_one_recording_per_bucket_and_profile(load, box, videos):
     trt = load(cuda_graphs=True)
     for features in videos(10, 64, 65, 100, 90, 101, 128, 129, 256, 300, 400):
         trt.network.run([features])[0]
-    # 64 and 100 (the longest) in the first, 128, 256 and 400 in the second profile
-    assert box.cuda.recordings == 5
+    # 64 and 100 (the longest) in the first, 128, 192, 256, 320 and 400 in the second
+    assert box.cuda.recordings == 7
     shapes = {call[3][:2] for call in box.calls if call[2] == "features"}
-    assert shapes == {(1, 64), (1, 100), (1, 128), (1, 256), (1, 400)}
+    assert shapes == {(1, 64), (1, 100), (1, 128), (1, 192), (1, 256), (1, 320), (1, 400)}
 
 
-def test_few_recordings_are_kept(load, box, videos, monkeypatch, localizer):
-    monkeypatch.setattr("co2net_runtime.backends.trt.backend.MAX_RECORDED", 2)
+def test_recordings_are_kept_up_to_a_number_of_bytes(load, box, videos, monkeypatch, localizer):
+    monkeypatch.setattr("co2net_runtime.backends.trt.backend.MAX_RECORDED_BYTES", 10_000)
     trt = load(cuda_graphs=True)
     for features in videos(10, 100, 300, 12, 90, 11):
         same(trt.network.run([features])[0], localizer.network.run([features])[0])
@@ -174,21 +192,86 @@ def test_a_failed_run_says_why_and_the_next_goes_on(load, box, localizer, videos
     same(trt.network.run([second])[0], localizer.network.run([second])[0])
 
 
-def test_a_failed_recording_leaves_the_stream_usable(load, box, localizer, videos, monkeypatch):
+@pytest.mark.parametrize("where", ["begin", "work", "end", "instantiate"])
+def test_what_cannot_be_recorded_runs_all_the_same(
+    load, box, localizer, videos, monkeypatch, caplog, where
+):
     trt = load(cuda_graphs=True)
-    # the execution before the recording succeeds, the recorded one fails
-    original = box.cuda.cudaStreamBeginCapture
+    if where == "begin":
+        monkeypatch.setattr(box.cuda, "cuStreamBeginCapture_v2", lambda *_: 900)
+    elif where == "instantiate":
+        box.cuda.fail_instantiate = 1
+    else:
+        box.fail_capture = where
+    for features in videos(30, 90):
+        same(trt.network.run([features])[0], localizer.network.run([features])[0])
+    assert caplog.text.count("launches are not recorded, the network runs without") == 1
+    assert not box.cuda.launches
 
-    def begin(stream, mode):
-        box.fail_execute = ["operation not permitted"]
-        return original(stream, mode)
 
-    monkeypatch.setattr(box.cuda, "cudaStreamBeginCapture", begin)
-    with pytest.raises(BackendError, match="operation not permitted"):
-        trt.network.run([videos(30)[0]])[0]
-    monkeypatch.undo()
-    box.install(monkeypatch.setitem, monkeypatch.setattr)
-    same(trt.network.run([videos(30)[0]])[0], localizer.network.run([videos(30)[0]])[0])
+def test_what_the_bindings_raise_is_an_error_of_ours(load, box, localizer, videos):
+    """They raise where their documentation promises False."""
+    trt = load()
+    box.fail_shapes = True
+    with pytest.raises(BackendError, match=r"refuses the shapes: infer_shapes error code: -1"):
+        trt.network.run([videos(20)[0]])
+    box.fail_shapes = False
+    same(trt.network.run([videos(20)[0]])[0], localizer.network.run([videos(20)[0]])[0])
+    box.fail_profile = "the profile is busy"
+    with pytest.raises(BackendError, match="refuses the profile: the profile is busy"):
+        trt.network.run([videos(300)[0]])
+    box.fail_profile = ""
+    same(trt.network.run([videos(300)[0]])[0], localizer.network.run([videos(300)[0]])[0])
+
+
+def test_errors_logged_in_a_call_that_succeeded_are_not_blamed(load, box, videos):
+    trt = load()
+    box.log_error = "Error Code 1: a tactic was skipped"
+    trt.network.run([videos(20)[0]])
+    box.log_error = ""
+    box.fail_execute = ["the contraction failed"]
+    with pytest.raises(BackendError, match=r"refuses the inference: the contraction failed$"):
+        trt.network.run([videos(20)[0]])
+
+
+def test_an_error_that_stays_asks_for_a_restart(load, box, videos):
+    """After an illegal address every call of the process fails, whatever it is."""
+    trt = load()
+    trt.network.run([videos(20)[0]])
+    box.cuda.sticky = 700
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"illegal memory access .*start the program again"):
+            trt.network.run([videos(20)[0]])
+    box.cuda.sticky = 0
+    with pytest.raises(BackendError, match="start the program again"):
+        trt.network.run([videos(20)[0]])
+    trt.close()
+    for held in (box.cuda.blocks, box.cuda.streams):
+        held.clear()  # the end of the process does so
+
+
+def test_an_engine_and_a_video_beyond_it(box, tiny_path, tmp_path, localizer, videos):
+    """The chunk graph of an engine is an engine, or it is an error: never the CPU."""
+    engine = tmp_path / "model.engine"
+    options = EngineOptions(tensorrt=TensorRtOptions(profiles=(Profile((1, 1, 1), (1, 50, 100)),)))
+    build_ahead(tiny_path, engine, Device("cuda"), options)
+    long = videos(250)[0]
+    shutil.copy(tiny_path.with_name("tiny.chunk.onnx"), tmp_path / "model.chunk.onnx")
+    missing = pytest.raises(InputError, match=r"model.chunk.engine: no such file.*co2net-engine")
+    with Localizer.load(engine) as trt, missing:
+        trt(long)
+    with pytest.raises(InputError, match=r"model.chunk.engine: no such file"):
+        Localizer.load(engine, chunk=50)
+    shorter = replace(
+        options, tensorrt=TensorRtOptions(profiles=(Profile((1, 1, 1), (1, 50, 60)),))
+    )
+    beside = tmp_path / "model.chunk.engine"
+    build_ahead(tmp_path / "model.chunk.onnx", beside, Device("cuda"), shorter)
+    box.executions = 0
+    with Localizer.load(engine) as trt:
+        same(trt.network.run([long])[0], localizer.network.run([long])[0])
+        assert box.executions == 5  # of 54 snippets with 3 neighbors on either side
+        assert trt.engine.engine == "tensorrt"
 
 
 def test_out_of_memory_gives_advice(load, box, localizer, videos):
@@ -203,18 +286,19 @@ def test_out_of_memory_gives_advice(load, box, localizer, videos):
 
 def test_no_context_is_an_error(load, box, videos):
     box.fail_context = "Requested amount of GPU memory could not be allocated: OutOfMemory"
-    with pytest.raises(BackendError, match=r"out of memory .* \[no execution context: Requested"):
+    with pytest.raises(BackendError, match=r"out of memory .*an execution context: Requested"):
         load()(videos(3)[0])
 
 
 def test_no_gpu_memory_for_the_stream_is_an_error(box, tiny_path, monkeypatch):
     monkeypatch.setattr(
         box.cuda,
-        "cudaStreamCreateWithFlags",
-        lambda _: (box.cuda.cudaError_t.cudaErrorInvalidValue, None),
+        "cuStreamCreate",
+        lambda *_: 1,
     )
-    with pytest.raises(BackendError, match="CUDA: invalid argument"):
+    with pytest.raises(BackendError, match=r"CUDA: invalid argument \(cuStreamCreate: 1\)"):
         Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
+    assert not box.cuda.contexts
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -267,9 +351,6 @@ def varint(value):
 
 
 def test_without_the_packages(box, tiny_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(MissingDependencyError, match=r"cuda-python.*co2net\[tensorrt\]"):
-        Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"needs tensorrt.*co2net\[tensorrt\]"):
         Localizer.load(tiny_path, EngineOptions(backend="tensorrt"))

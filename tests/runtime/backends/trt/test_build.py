@@ -3,6 +3,8 @@
 import pytest
 
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
+from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.backends.trt.build import build_engine
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError
@@ -47,29 +49,63 @@ def test_profiles_have_the_shapes_of_all_inputs(config_of):
 
 def test_options(config_of, box):
     assert config_of().hardware_compatibility_level.name == "NONE"
-    config = config_of(hardware_compatible=True, version_compatible=True, workspace_mib=3)
+    config = config_of(
+        hardware_compatible=True, version_compatible=True, workspace_mib=3, optimization_level=2
+    )
+    assert config.builder_optimization_level == 2
     assert config.hardware_compatibility_level.name == "AMPERE_PLUS"
     assert names(config) == {"VERSION_COMPATIBLE"}
     assert {pool.name: size for pool, size in config.pools.items()} == {"WORKSPACE": 3 << 20}
-    box.dla_cores = 2
-    config = config_of(profiles=ONE_SHAPE, dla_core=1)
-    assert (config.default_device_type.name, config.DLA_core) == ("DLA", 1)
-    assert names(config) == {"GPU_FALLBACK"}
-
-
-def test_a_dla_that_is_not_there(config_of):
-    with pytest.raises(BackendError, match="DLA core 0 was asked for, but this machine has 0"):
-        config_of(profiles=ONE_SHAPE, dla_core=0)
 
 
 def test_a_model_that_tensorrt_cannot_read(box, tiny_path, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(tiny_path.read_bytes()[:-9])
-    with pytest.raises(BackendError, match="TensorRT cannot read the model: In node 0"):
+    with pytest.raises(BackendError, match=r"TensorRT refuses the model .*model.onnx: In node 0"):
         build_engine(path, read_contract(tiny_path), TensorRtOptions())
 
 
 def test_a_build_that_fails(config_of, box):
     box.fail_build = "Could not find any implementation for node fusion.0"
-    with pytest.raises(BackendError, match=r"cannot build the engine: .*node fusion.0"):
+    with pytest.raises(BackendError, match=r"refuses to build .*tiny.onnx: .*node fusion.0"):
         config_of()
+
+
+def test_a_model_rewritten_for_cpus_is_none_for_tensorrt(box, tiny_path):
+    """CumSum of integers, NonZero of booleans: its parser has neither."""
+    path = tiny_path.with_name("tiny_cpu.onnx")
+    with pytest.raises(BackendError, match="unsupported datatype"):
+        build_engine(path, read_contract(path), TensorRtOptions())
+    for backend in ("tensorrt", "onnxruntime-tensorrt"):
+        with pytest.raises(BackendError, match="export without --optimize cpu"):
+            open_backend(path, EngineOptions(backend=backend))
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.fp16", "tiny.int8-trt", "tiny_pool", "tiny.chunk"])
+def test_the_parser_of_jetpack_6_takes_the_files_for_it(box, tiny_path, name):
+    box.tensorrt = "10.3.0"
+    path = tiny_path.with_name(f"{name}.onnx")
+    build_engine(path, read_contract(path), TensorRtOptions())
+
+
+@pytest.mark.parametrize("content", [b"cut off", b"timing of another GPU"])
+def test_a_useless_timing_cache_is_left_aside(box, tiny_path, caplog, content):
+    """The bindings give None for what is no timing cache."""
+    caplog.set_level("INFO", logger="co2net_runtime")
+    contract = read_contract(tiny_path)
+    built = build_engine(tiny_path, contract, TensorRtOptions(), timing_cache=content)
+    assert built.timing_cache.startswith(box.timing_header())
+    assert "the timing cache: it gives no reason: starting a new one" in caplog.text
+
+
+def test_a_profile_that_is_refused(config_of, box):
+    box.fail_profile = "too large"
+    with pytest.raises(BackendError, match="refuses the profile 1x64:1x64:1x64"):
+        config_of(profiles=ONE_SHAPE)
+
+
+def test_no_hardware_compatible_engine_on_a_jetson(box, tiny_path, monkeypatch):
+    monkeypatch.setattr("co2net_runtime.backends.trt.cache.is_tegra", lambda: True)
+    options = EngineOptions(backend="tensorrt", tensorrt=TensorRtOptions(hardware_compatible=True))
+    with pytest.raises(BackendError, match="no hardware-compatible engines on a Jetson"):
+        open_backend(tiny_path, options)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from co2net_export.parity.decisions import Decisions, Outputs, compare_decisions
+from co2net_runtime.decoding.decisions import Decisions, Outputs, compare_decisions
 from co2net_runtime.options import DecodeOptions
 
 OPTIONS = DecodeOptions(threshold_min=0.5, threshold_max=0.5, threshold_count=1)

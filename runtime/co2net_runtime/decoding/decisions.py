@@ -1,4 +1,4 @@
-"""Level 2 of the parity check: an artefact's segments against the PyTorch model's."""
+"""An artefact's segments against those of a reference, of the PyTorch model or another file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
