@@ -4,5 +4,6 @@ from co2net_runtime.cli.entry import Entry
 
 infer = Entry("co2net_runtime.cli.infer")
 extract = Entry("co2net_runtime.cli.extract")
+archive = Entry("co2net_runtime.cli.archive")
 engine = Entry("co2net_runtime.cli.engine")
 doctor = Entry("co2net_runtime.cli.doctor")

@@ -1,0 +1,69 @@
+"""Shards on Ray Data: one row is one shard, and what comes back is a row of counts."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from co2net_runtime.archive.worker import ShardWorker, WorkerOptions
+from co2net_runtime.errors import BackendError, MissingDependencyError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the actors run."""
+
+    address: str | None  # of a Ray cluster; None: this machine alone
+    actors: int | None  # None: as many as the CPUs are enough for
+    threads: int  # of an actor
+    gpu: bool  # an actor takes a GPU
+
+
+def run_shards(
+    cluster: Cluster, options: WorkerOptions, shards: Mapping[int, Mapping[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Compute shards; yield the counts of each that is done.
+
+    A shard that fails for another reason than its videos is left out: look which files are there.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        BackendError: Ray cannot start, or no actor can.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as an exception
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingDependencyError("Ray", "ray", "co2net-archive") from error
+    try:
+        ray.init(
+            address=cluster.address or "local",
+            log_to_driver=False,
+            include_dashboard=None if cluster.address else False,
+            logging_level=logging.ERROR,
+        )
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        actors = cluster.actors or max(1, cpus // cluster.threads)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1  # the others are done; which are missing is seen
+        rows = [{"shard": index, "videos": json.dumps(shards[index])} for index in sorted(shards)]
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            ShardWorker,
+            fn_constructor_args=(options,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(actors, len(rows))),
+            num_cpus=cluster.threads,
+            num_gpus=1 if cluster.gpu else None,
+        )
+        yield from done.iter_rows()
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackendError(f"Ray: {lines[-1]}") from error
+    finally:
+        ray.shutdown()
