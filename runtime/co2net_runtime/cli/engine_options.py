@@ -11,6 +11,9 @@ from co2net_runtime.backends.options import BACKENDS
 from co2net_runtime.backends.trt.profiles import DEFAULT_PROFILES, Profile, TensorRtOptions
 from co2net_runtime.errors import InputError
 
+# an engine starts as many as it is told to, and fails without a word on too many
+MOST_THREADS = 1024
+
 Function = Callable[..., Any]
 
 _CACHE = (
@@ -61,7 +64,7 @@ _RUN = (
     ),
     click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         help="Threads of an operator on the CPU.  [default: all cores]",
     ),
     click.option(

@@ -17,7 +17,7 @@ from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file, sha256
 from co2net_runtime.files.lock import lock
-from co2net_runtime.files.text import read_text
+from co2net_runtime.files.text import number_of, read_text
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
@@ -269,7 +269,7 @@ def live(
             )
             for name, source in named.items()
         }
-        streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
+        streams_open = number_of(len(queues), "stream")
         behind = f"outputs {pool.lookahead_s():.2f} s behind"
         console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
