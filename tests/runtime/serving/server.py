@@ -33,6 +33,27 @@ class Home:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def server_help(self):
+        """Return what tritonserver --help prints."""
+        done = subprocess.run(
+            [self.server, "--help"], env=self.environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    @property
+    def server(self):
+        """The program."""
+        return self.site / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+    def environment(self):
+        """Return the variables under which it runs."""
+        return {
+            **os.environ,
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",  # where it looks for its Python
+            "LD_LIBRARY_PATH": f"{self.library.parent}:{self.site / 'nvidia_pytriton.libs'}",
+        }
+
 
 class Server:
     """One tritonserver at a time, on the same ports, with the model co2net loaded."""
@@ -52,16 +73,10 @@ class Server:
         """Start it unless it runs; wait until it is ready."""
         if self._process is not None and self._process.poll() is None:
             return
-        home = self._home
-        environment = {
-            **os.environ,
-            "PATH": f"{home.folder / 'bin'}:{os.environ['PATH']}",  # where it looks for its Python
-            "LD_LIBRARY_PATH": f"{home.library.parent}:{home.site / 'nvidia_pytriton.libs'}",
-        }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    home.site / "pytriton" / "tritonserver" / "bin" / "tritonserver",
+                    self._home.server,
                     f"--model-repository={self._repository}",
                     f"--backend-directory={self._folder / 'backends'}",
                     "--model-control-mode=explicit",
@@ -72,7 +87,7 @@ class Server:
                     f"--metrics-port={self._metrics}",
                     "--allow-grpc=false",
                 ],
-                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self._home.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         begun = time.monotonic()
         while not self.is_ready():
@@ -81,9 +96,11 @@ class Server:
             time.sleep(0.05)
 
     def log(self):
+        """Return what it has said."""
         return (self._folder / "log").read_text(errors="replace")
 
     def is_ready(self):
+        """Return what its own health check says."""
         try:
             self.get("/v2/health/ready")
         except OSError:

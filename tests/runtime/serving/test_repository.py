@@ -150,4 +150,6 @@ def test_requests_fail_alone(localizer, videos):
     assert [one.to_records() for one in (*first, *pair)] == [wanted] * 3
     assert isinstance(nan, InputError)
     assert empty == []
+    pair, (alone,) = answer(localizer, [np.stack([good, good]), good[None]])
+    assert [one.to_records() for one in (*pair, alone)] == [wanted] * 3
     assert isinstance(first[0], Detections)
