@@ -59,7 +59,7 @@ AnyContract_co = TypeVar("AnyContract_co", bound=GraphContract, covariant=True)
 class EngineInfo:
     """The engine that runs a model, for results and reports."""
 
-    engine: str  # "onnxruntime" or "tensorrt"
+    engine: str  # "onnxruntime", "openvino" or "tensorrt"
     version: str  # of the engine
     provider: str  # ONNX Runtime's execution provider, or "TensorRT"
     device: str  # "cpu", "cuda:0"
@@ -90,6 +90,10 @@ class Backend(Protocol[AnyContract_co]):
     @property
     def max_length(self) -> int | None:
         """The longest video that the engine takes; None where there is no limit."""
+
+    @property
+    def layers(self) -> str:
+        """In words for reports: where its layers run, in which precision; "" if it cannot tell."""
 
     def max_batch(self, length: int) -> int | None:
         """Return the largest batch of videos of T = `length`; None where there is no limit.

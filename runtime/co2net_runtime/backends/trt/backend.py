@@ -146,6 +146,11 @@ class TensorRtBackend:
         """
         return trt_profiles.max_batch(self._profiles, length)
 
+    @property
+    def layers(self) -> str:
+        """Nothing yet."""
+        return ""
+
     def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the engine: input arrays by name -> output arrays by name.
 
