@@ -9,7 +9,7 @@ trt        TensorRT without ONNX Runtime
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -105,6 +105,12 @@ class Backend(Protocol[AnyContract_co]):
         """Run the graph: input arrays by name -> output arrays by name.
 
         Raises BackendError if the engine refuses or fails, or the backend is closed.
+        """
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch; a GPU gets the next one while it computes.
+
+        To be taken to its end before the next call. Raises what `infer` and `batches` raise.
         """
 
     def close(self) -> None:

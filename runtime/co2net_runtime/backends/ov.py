@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic
 
@@ -136,6 +136,10 @@ class OpenVinoBackend(Generic[AnyContract]):
             raise run_failed("OpenVINO", _reason(error), feeds) from error
         # the request's memory is used again by the next call
         return {name: np.array(outputs[name]) for name in self._contract.outputs}
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch."""
+        return map(self.infer, batches)
 
     def close(self) -> None:
         """Free the model."""

@@ -157,8 +157,8 @@ class Network:
                 self._backend.max_batch if size else self._max_batch,
                 padded_to=bucket if self.engine.on_gpu else int,
             )
-        for group in groups:
-            outputs = self._backend.infer(pad([short[indices[place]] for place in group]))
+        batches = (pad([short[indices[place]] for place in group]) for group in groups)
+        for group, outputs in zip(groups, self._backend.infer_each(batches), strict=True):
             for row, place in enumerate(group):
                 cas = outputs["cas"][row, : lengths[place]]
                 attention = outputs["attention"][row, : lengths[place], 0]

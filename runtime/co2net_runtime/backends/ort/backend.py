@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
@@ -144,6 +144,10 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         except self._errors as error:
             raise run_failed("ONNX Runtime", str(error), feeds) from error
         return dict(zip(names, values, strict=True))
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch."""
+        return map(self.infer, batches)
 
     def close(self) -> None:
         """Free the session."""
