@@ -219,3 +219,8 @@ def test_choices_and_defaults_are_those_of_the_library(checkpoint_path):
     assert options["calibration_videos"].default == CALIBRATION_VIDEOS
     assert options["opset"].default == DEFAULT_OPSET
     assert Checkpoint.load(checkpoint_path).classes == ("Run", "Jump", "Throw")
+
+
+def test_a_name_with_another_ending_is_no_folder(checkpoint_path, tmp_path):
+    assert "expected a name that ends in .onnx" in fails(checkpoint_path, tmp_path / "model.txt")
+    assert list(tmp_path.iterdir()) == []
