@@ -189,7 +189,7 @@ def _report(
 ) -> None:
     """Say what was done, and end with the exit code that fits."""
     if not summary.videos and not summary.skipped and not summary.interrupted:
-        raise InputError(f"none of the {count} videos could be used")
+        raise InputError("no video could be used")
     rows = sum(summary.videos.values())
     length = rows * extractor.recipe.snippet_frames / extractor.recipe.fps
     videos = number_of(len(summary.videos), "video")

@@ -243,7 +243,7 @@ def _report(
         console.report_error("co2net-infer", failure)
     # a shard may be empty, or hold nothing but files that failed
     if part is None and not job.done and not job.skipped and not job.interrupted:
-        raise InputError(f"none of the {count} files could be used")
+        raise InputError("no file could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = number_of(job.done, "video")
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]

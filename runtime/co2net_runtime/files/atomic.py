@@ -58,8 +58,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise InputError(f"{target}: cannot write: {error.strerror}") from error
+        # numpy's error of a full disk has no number
+        if isinstance(error, OSError) and error.errno in (*_FULL, None):
+            raise InputError(f"{target}: cannot write: {error.strerror or error}") from error
         raise
     finally:
         if handle >= 0:
