@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from co2net_runtime.backends import EngineOptions, ov
-from co2net_runtime.backends.selection import open_backend
+from co2net_runtime.backends.selection import SHORT, open_backend
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 from co2net_runtime.live.steps import Step, StreamState, advance
 from co2net_runtime.localizer import Localizer
@@ -155,6 +155,10 @@ def test_auto_takes_what_was_measured_best(monkeypatch):
     for name, engine in names.items():
         with open_backend(DATA / name, auto) as backend:
             assert backend.info.engine == engine
+    for length, engine in ((SHORT, "openvino"), (SHORT + 1, "onnxruntime")):
+        short = replace(auto, typical_length=length)
+        with open_backend(DATA / "tiny.int8-cpu.onnx", short) as backend:
+            assert backend.info.engine == engine
     monkeypatch.setitem(sys.modules, "openvino", None)
     with open_backend(DATA / "tiny.onnx", auto) as backend:
         assert backend.info.engine == "onnxruntime"
@@ -191,7 +195,7 @@ def test_a_signal_after_many_models():
     program = f"""
 import os, signal
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.backends.selection import open_backend
+from co2net_runtime.backends.selection import SHORT, open_backend
 def run():
     opened = [open_backend({str(DATA / "tiny.onnx")!r}, EngineOptions("openvino", "cpu"))
               for _ in range(3)]
