@@ -14,7 +14,7 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options
+from co2net_runtime.cli.engine_options import engine_options, note_bf16
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.errors import InputError
@@ -131,6 +131,7 @@ def infer(
         options = engine_options(engine).suiting(file.length() for file in files)
         localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
+        note_bf16(options, localizer.contract, quiet=quiet)
         made_with: dict[str, Any] = {}
         if videos is not None:
             from co2net_runtime.cli.infer_video import extracted

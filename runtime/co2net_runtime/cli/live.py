@@ -11,7 +11,12 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.engine_options import (
+    ENGINE_GROUPS,
+    engine_options,
+    note_bf16,
+    run_options,
+)
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
@@ -238,6 +243,7 @@ def live(
         # beside cameras the options are the backbones', and the network of a stream is small
         head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
         pool = stack.enter_context(LivePool.load(model, options, engine=head))
+        note_bf16(head, pool.contract, quiet=quiet)
         model_sha256 = begin_sha256(live_path(model))()
         figures = Metrics(metrics)
         figures.model(
