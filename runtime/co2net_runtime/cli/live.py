@@ -11,11 +11,17 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.engine_options import (
+    ENGINE_GROUPS,
+    engine_options,
+    note_bf16,
+    run_options,
+)
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_file, sha256
+from co2net_runtime.files.atomic import output_file
+from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.lock import lock
 from co2net_runtime.files.text import read_text
 from co2net_runtime.live.camera import Camera, is_video
@@ -237,7 +243,8 @@ def live(
         # beside cameras the options are the backbones', and the network of a stream is small
         head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
         pool = stack.enter_context(LivePool.load(model, options, engine=head))
-        model_sha256 = sha256(live_path(model))
+        note_bf16(head, pool.contract, quiet=quiet)
+        model_sha256 = begin_sha256(live_path(model))()
         figures = Metrics(metrics)
         figures.model(
             {
