@@ -13,6 +13,7 @@ from co2net_runtime.cli.console import Command, note, quiet_option, version_opti
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
+from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 if TYPE_CHECKING:
@@ -182,6 +183,11 @@ def main(
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
     from co2net_runtime.files.records import from_mapping
 
+    if out.suffix not in ("", ".onnx") and not out.is_dir() and not sensitivity:
+        raise click.UsageError(
+            f"{out}: expected a name that ends in .onnx, or a folder: one that is there, or one "
+            "without an ending"
+        )
     if checkpoint.is_dir():
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
     if data is None:
@@ -332,7 +338,8 @@ def _print_report(artefact: "Artefact", quiet: bool) -> None:
         note("  decisions not compared: name a dataset with --data", quiet=quiet)
     else:
         note(
-            f"  {decisions.segments} segments in {decisions.videos} held-out videos: "
+            f"  {number_of(decisions.segments, 'segment')} in "
+            f"{number_of(decisions.videos, 'held-out video')}: "
             f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
             f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
             f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "

@@ -50,6 +50,7 @@ from co2net_runtime.artefact.contract import (
 from co2net_runtime.cli.console import progress
 from co2net_runtime.errors import GateError, InputError
 from co2net_runtime.files.atomic import output_file, write_text
+from co2net_runtime.files.text import number_of
 
 # calibration videos that tell which layer costs most: the errors are means over their snippets
 RELAXING_VIDEOS = 8
@@ -233,7 +234,7 @@ class Exporter:
                 f"{options.precision} needs data to calibrate on: name it with --data DATA"
             )
         if options.precision not in self._histograms:
-            label = f"calibrating on {len(self.split.calibration)} training videos"
+            label = f"calibrating on {number_of(len(self.split.calibration), 'training video')}"
             with progress(self.split.calibration, label, quiet=self.quiet) as videos:
                 features = (self.dataset.load_features(video.name) for video in videos)
                 measured = calibrate(self.graph(), options, features)

@@ -22,6 +22,7 @@ from co2net_runtime.feature_files import expand_lists
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import output_file, output_folder, sweep_temporaries
 from co2net_runtime.files.digest import begin_sha256
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.shards.folder import claim, job_identity, read_failures, shard_path
 from co2net_runtime.shards.plan import names_sha256, shard_all
@@ -129,7 +130,8 @@ def _report(
             failed += 1
     for index in missing:
         first = shards[index][0] if shards[index] else "no video"
-        text = f"{shard_path(folder, index)}: not done ({len(shards[index])} videos from {first})"
+        videos = number_of(len(shards[index]), "video")
+        text = f"{shard_path(folder, index)}: not done ({videos} from {first})"
         console.report_error("co2net-archive", text)
     figures.set("co2net_shards_total", len(missing), result="failed")
     figures.update(force=True)

@@ -15,6 +15,9 @@ from co2net_runtime.errors import InputError
 if TYPE_CHECKING:
     from co2net_runtime.artefact.contract import Contract
 
+# an engine starts as many as it is told to, and fails without a word on too many
+MOST_THREADS = 1024
+
 Function = Callable[..., Any]
 
 _CACHE = (
@@ -65,7 +68,7 @@ _RUN = (
     ),
     click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         help="Threads of an operator on the CPU.  [default: all cores]",
     ),
     click.option(

@@ -23,6 +23,7 @@ from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import output_file, output_folder
 from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.hub import local_model
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import CONTINUED, ONE_VIDEO, FormatName
 from co2net_runtime.output.formats import Showing, json_lines, make_format
@@ -243,7 +244,7 @@ def _report(
     if part is None and not job.done and not job.skipped and not job.interrupted:
         raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
-    videos = "1 video" if job.done == 1 else f"{job.done} videos"
+    videos = number_of(job.done, "video")
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]
     if job.skipped:
         counts.append(f"{job.skipped} already there")
@@ -253,7 +254,9 @@ def _report(
         console.note(f"{len(job.failures)} of {count} files failed")
     if job.interrupted:
         left = count - job.done - job.skipped - len(job.failures)
-        console.note(f"interrupted: {left} files are left; --skip-existing goes on with them")
+        console.note(
+            f"interrupted: {number_of(left, 'file')} left; --skip-existing goes on with them"
+        )
         context.exit(console.EXIT_INTERRUPTED)
     if job.failures:
         context.exit(console.EXIT_SOME_FAILED)

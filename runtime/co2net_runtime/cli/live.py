@@ -23,7 +23,7 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file
 from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.lock import lock
-from co2net_runtime.files.text import read_text
+from co2net_runtime.files.text import number_of, read_text
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
@@ -276,7 +276,7 @@ def live(
             )
             for name, source in named.items()
         }
-        streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
+        streams_open = number_of(len(queues), "stream")
         behind = f"outputs {pool.lookahead_s():.2f} s behind"
         console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         snippet_s = pool.contract.timing.snippet_s
