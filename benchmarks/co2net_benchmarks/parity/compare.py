@@ -93,8 +93,7 @@ def _run(localizer: Localizer, video: ReferenceVideo) -> Outputs:
         if not np.isfinite(values).all():
             raise BackendError(
                 f"{name} is not finite ({video.group}, {number_of(len(found.cas), 'snippet')}); "
-                f"--bisect "
-                "shows where that begins"
+                "--bisect shows where that begins"
             )
     return Outputs(found.cas, found.attention)
 

@@ -112,8 +112,7 @@ class BackboneContract:
             if count not in (1, self.channels):
                 raise ValueError(
                     f"the scaling's {name} has {number_of(count, 'value')}, the {self.stream} "
-                    f"stream "
-                    f"{self.channels} channels"
+                    f"stream {self.channels} channels"
                 )
         if (self.flow is None) != (self.stream == "rgb"):
             raise ValueError("a flow backbone must say what its flow is, an RGB backbone has none")

@@ -109,8 +109,7 @@ class Contract:
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
                 f"the context prior has {number_of(len(self.context_prior), 'value')}, the "
-                f"features "
-                f"{self.feature_dim}"
+                f"features {self.feature_dim}"
             )
 
     @property

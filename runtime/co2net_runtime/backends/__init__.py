@@ -133,7 +133,7 @@ def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
         batch, length = feeds["features"].shape[:2]
         return BackendError(
             f"{engine}: out of memory with {number_of(batch, 'video')} of T = {length} at once: "
-            f"use a smaller "
+            "use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )

@@ -140,7 +140,7 @@ def check_model(model: Path, options: EngineOptions) -> Check:
             elapsed = time.perf_counter() - start
             return Check(
                 name, "ok", f"{contract.precision}, {number_of(len(contract.classes), 'class')}, "
-                f"features of "
+                "features of "
                 f"{contract.feature_dim}; first result after {elapsed:.2f} s in {network.engine}",
             )  # fmt: skip
     except Co2netError as error:
