@@ -96,6 +96,7 @@ def _windows(
                 for file in islice(waiting, 2 * window - len(reading)):
                     reading.append((file, reader.submit(_read, file, network)))
                 if not reading:
+                    taken = []  # a thread may still wait for what was read last
                     return
                 taken = [reading.popleft()]
                 while reading and len(taken) < window and not (packed and _fills(taken)):

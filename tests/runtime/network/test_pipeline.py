@@ -23,7 +23,7 @@ class Network:
     def __init__(self, *, on_gpu):
         self.engine = SimpleNamespace(on_gpu=on_gpu)
         self.computed = []
-        self.seen = threading.Event()
+        self.entered, self.seen = threading.Event(), threading.Event()
         self.threads = set()
 
     def batch_size(self, _=None):
@@ -35,6 +35,7 @@ class Network:
         if len(video) == 13:
             raise InputError("unlucky")
         if len(self.computed) == 1 and self.engine.on_gpu:
+            self.entered.set()
             assert self.seen.wait(LIMIT)
         self.computed.append(len(video))
         return [len(video)]
@@ -51,6 +52,7 @@ def test_the_network_and_the_caller_work_at_once(files):
     network = Network(on_gpu=True)
     outcomes = run_files(network, files)
     first = next(outcomes)
+    assert network.entered.wait(LIMIT)
     # the second video is in the network now, and stays there until we go on
     assert (first.activations, network.computed) == (10, [10])
     network.seen.set()
@@ -58,6 +60,23 @@ def test_the_network_and_the_caller_work_at_once(files):
     assert [one.activations for one in found] == [10, 11, 12, None, 14, 15]
     assert "unlucky" in str(found[3].error)
     assert {name.rpartition("_")[0] for name in network.threads} == {"co2net-network"}
+
+
+def test_the_last_video_may_take_long_to_read(files):
+    """There is nothing left to take then, and it is still waited for."""
+
+    class Slow(FeatureFile):
+        def read(self, feature_dim=None):
+            assert asked_for_more.wait(LIMIT)
+            return super().read(feature_dim)
+
+    def every():
+        yield from (Slow(one.video, one.path) for one in files[:1])
+        threading.Timer(0.2, asked_for_more.set).start()
+
+    asked_for_more = threading.Event()
+    network = Network(on_gpu=True)
+    assert [one.activations for one in run_files(network, every())] == [10]
 
 
 def test_a_caller_who_leaves_ends_the_thread(files):

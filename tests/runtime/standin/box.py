@@ -91,6 +91,7 @@ class Box:
         self.fail_start = self.fail_build = self.fail_context = self.host_tensor = ""
         self.fail_profile = self.fail_shapes = ""
         self.log_error = self.fail_capture = ""
+        self.inspector = None  # what the engine's inspector says instead
         self.fail_execute = []
         self.builds = []
         self.executions = 0

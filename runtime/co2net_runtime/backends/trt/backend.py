@@ -30,6 +30,7 @@ from co2net_runtime.backends.trt.cache import (
 )
 from co2net_runtime.backends.trt.cuda import CaptureError, Cuda
 from co2net_runtime.backends.trt.execution import Execution, Shapes
+from co2net_runtime.backends.trt.layers import summary
 from co2net_runtime.backends.trt.memory import DeviceBuffer
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions, input_shapes
 from co2net_runtime.errors import BackendError, InputError
@@ -155,8 +156,8 @@ class TensorRtBackend:
 
     @property
     def layers(self) -> str:
-        """Nothing yet."""
-        return ""
+        """How many layers compute in which type, as the engine's record has it."""
+        return summary(self._record.layers)
 
     def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the engine: input arrays by name -> output arrays by name.
