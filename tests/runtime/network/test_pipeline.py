@@ -20,16 +20,19 @@ class Network:
     is_packing = False
     longest_whole = 4096
 
-    def __init__(self, *, on_gpu):
+    def __init__(self, *, on_gpu, batch=1):
+        self.batch = batch
         self.engine = SimpleNamespace(on_gpu=on_gpu)
         self.computed = []
         self.entered, self.seen = threading.Event(), threading.Event()
         self.threads = set()
 
     def batch_size(self, _=None):
-        return 1
+        return self.batch
 
     def run(self, videos, **_):
+        if len(videos) > 1:
+            return [len(video) for video in videos]
         (video,) = videos
         self.threads.add(threading.current_thread().name)
         if len(video) == 13:
@@ -62,21 +65,21 @@ def test_the_network_and_the_caller_work_at_once(files):
     assert {name.rpartition("_")[0] for name in network.threads} == {"co2net-network"}
 
 
-def test_the_last_video_may_take_long_to_read(files):
-    """There is nothing left to take then, and it is still waited for."""
+def test_the_last_window_is_still_read_when_there_are_no_more_files(files):
+    """Nothing is left to take then, and its videos wait for the reader all the same."""
 
     class Slow(FeatureFile):
         def read(self, feature_dim=None):
-            assert asked_for_more.wait(LIMIT)
+            assert no_more.wait(LIMIT)
             return super().read(feature_dim)
 
     def every():
-        yield from (Slow(one.video, one.path) for one in files[:1])
-        threading.Timer(0.2, asked_for_more.set).start()
+        yield from (Slow(one.video, one.path) for one in files[:3])
+        threading.Timer(0.2, no_more.set).start()
 
-    asked_for_more = threading.Event()
-    network = Network(on_gpu=True)
-    assert [one.activations for one in run_files(network, every())] == [10]
+    no_more = threading.Event()
+    network = Network(on_gpu=True, batch=2)
+    assert [one.activations for one in run_files(network, every())] == [10, 11, 12]
 
 
 def test_a_caller_who_leaves_ends_the_thread(files):
