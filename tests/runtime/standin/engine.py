@@ -18,7 +18,7 @@ from tests.runtime.standin.api import (
     refuse_to_start,
 )
 from tests.runtime.standin.builder import MAGIC
-from tests.runtime.standin.cuda import ContractBreach
+from tests.runtime.standin.cuda import ILLEGAL_ADDRESS, ContractBreach
 
 FORMATS = {
     onnx.TensorProto.FLOAT: "Row major linear FP32 format",
@@ -242,6 +242,8 @@ class Context:
                 return self._refuse("a call that cannot be recorded")
         self._settled = True
         self._box.executions += 1
+        if self._box.executions == self._box.lose_after:
+            self._box.cuda.sticky = ILLEGAL_ADDRESS
         if stream.recording is None:
             for name, shape in self._shapes.items():
                 self._box.calls.append(("shape", self._profile, name, shape))
