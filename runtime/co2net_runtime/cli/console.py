@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from co2net_runtime.cli.entry import leave
-from co2net_runtime.errors import Co2netError, GateError
+from co2net_runtime.errors import Co2netError, DeviceLostError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE_FAILED = 3
+EXIT_DEVICE_LOST = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -71,6 +72,8 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
             _fail(name, str(error), EXIT_GATE_FAILED)
+        except DeviceLostError as error:
+            _fail(name, str(error), EXIT_DEVICE_LOST)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
