@@ -1,4 +1,4 @@
-"""When a clip shows which Kinetics-400 class, by the RGB backbone's own classifier, without CO2-Net.
+"""When a clip shows which Kinetics-400 class: the RGB backbone's own classifier, no CO2-Net.
 
     python benchmarks/studies/kinetics_segments.py rgb.onnx clip.mp4 pages/
 
@@ -39,7 +39,7 @@ Shares = npt.NDArray[np.float32]
     help="Of the beginning that are looked at, at most; 500 are 5 minutes.",
 )  # fmt: skip
 def main(backbone: Path, clip: Path, folder: Path, threshold: float, snippets: int) -> None:
-    """Print the segments of CLIP, the longest first, and draw them beside the video in FOLDER/CLIP.html."""
+    """Print the segments of CLIP, the longest first, and draw FOLDER/CLIP.html."""
     page = output_folder(folder) / f"{clip.stem}.html"
     names = NAMES.read_text(encoding="utf-8").splitlines()
     with Extractor.open(backbone) as extractor, VideoReader(clip) as video:
