@@ -72,7 +72,7 @@ def softmax(scores: Shares) -> Shares:
 def smoothed(shares: Shares) -> Shares:
     """Return the mean of each snippet (T, C) and its neighbors."""
     padded = np.pad(shares, ((1, 1), (0, 0)), mode="edge")
-    result: Shares = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    result: Shares = (padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3)
     return result
 
 
@@ -81,7 +81,7 @@ def find_segments(
 ) -> Iterator[Bar]:
     """Yield the runs of snippets whose share (T, C) of a class reaches the threshold."""
     reached = np.pad(shares >= threshold, ((1, 1), (0, 0)))
-    for label in np.flatnonzero(reached.any(axis=0)):
+    for label in np.flatnonzero(reached.any(axis=0)).tolist():
         edges = np.flatnonzero(np.diff(reached[:, label].astype(np.int8)))
         for start, end in edges.reshape(-1, 2):
             score = float(shares[start:end, label].mean())
