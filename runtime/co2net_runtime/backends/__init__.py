@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from co2net_runtime.backends.device import LOST, STICKY
 from co2net_runtime.backends.options import EngineOptions
 from co2net_runtime.errors import BackendError, DeviceLostError
+from co2net_runtime.files.text import number_of
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
     import numpy.typing as npt
@@ -140,7 +141,8 @@ def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
     if "features" in feeds:
         batch, length = feeds["features"].shape[:2]
         return BackendError(
-            f"{engine}: out of memory with {batch} videos of T = {length} at once: use a smaller "
+            f"{engine}: out of memory with {number_of(batch, 'video')} of T = {length} at once: "
+            "use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )

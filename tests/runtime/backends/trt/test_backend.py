@@ -282,7 +282,7 @@ def test_out_of_memory_gives_advice(load, box, localizer, videos):
     short, long = videos(20, 400)
     trt.network.run([short])[0]
     box.cuda.memory_bytes = sum(map(len, box.cuda.blocks.values())) + 1000
-    with pytest.raises(BackendError, match=r"out of memory with 1 videos of T = 400.*--profile"):
+    with pytest.raises(BackendError, match=r"out of memory with 1 video of T = 400.*--profile"):
         trt.network.run([long])[0]
     same(trt.network.run([short])[0], localizer.network.run([short])[0])
 
