@@ -16,6 +16,7 @@ from co2net.config import PRESETS, Select, TrainConfig
 from co2net.data.dataset import DatasetOptions
 from co2net.settings import apply_settings, dump_config, read_config
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import MOST_THREADS
 
 EPILOG = """
 \b
@@ -102,10 +103,17 @@ OPTION_GROUPS = {
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_THREADS),
     metavar="N",
     help="CPU threads per operation; sums round differently with another number.  "
     "[default: torch's choice]",
+)
+@click.option(
+    "--log-to",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Where curves are shown besides RUN/metrics.jsonl. Repeatable.  "
+    "[default: tensorboard where it is installed]",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in RUN where it stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN.")
@@ -127,6 +135,7 @@ def main(
     threads: int | None,
     resume: bool,
     overwrite: bool,
+    log_to: tuple[str, ...],
     plot: bool,
     as_json: bool,
     quiet: bool,
@@ -168,6 +177,7 @@ def main(
         plot=plot,
         as_json=as_json,
         quiet=quiet,
+        log_to=log_to,
     ).run()
 
 

@@ -13,6 +13,9 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder, sweep_temporaries, write_text
 from co2net_runtime.files.lock import lock, lock_file
 
+# what the content of a damaged line raises where it is read
+_WRONG = (ValueError, TypeError, AttributeError, RecursionError)
+
 
 class RunFolder:
     """Names the files of a run; metrics and environment grow line by line, in JSON."""
@@ -27,6 +30,9 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.curves = self.path / "curves.png"
         self.tensorboard = self.path / "tensorboard"  # folder of event files
+        self.wandb = self.path / "wandb"  # folder of runs at Weights & Biases
+        self.mlruns = self.path / "mlruns"  # MLflow's files, unless it has a server
+        self.loggers = self.path / "loggers.json"  # ids of the run at these two
 
     @contextmanager
     def open(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
@@ -82,7 +88,8 @@ class RunFolder:
                 record = json.loads(line)
                 if not isinstance(record["iteration"], int):
                     raise TypeError
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                check_evaluation(record)
+            except (ArithmeticError, LookupError, *_WRONG) as error:
                 if number == len(lines) and not line.endswith(b"\n"):
                     break
                 raise InputError(
@@ -124,6 +131,25 @@ class RunFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def check_evaluation(record: Mapping[str, Any]) -> None:
+    """Raise one of what `dict` and arithmetic raise unless a record's scores can be shown.
+
+    Args:
+        record: A line of metrics.jsonl; one without scores is fine.
+    """
+    detection, holdout = record.get("detection"), record.get("holdout")
+    if detection is not None:
+        averages = detection["averages"]
+        if len(detection["map"]) != len(detection["tious"]) or "all" not in averages:
+            raise ValueError
+        shares = [*detection["map"], *averages.values(), detection["classification_map"]]
+        # of text, lists and null there is no sum
+        sum([*detection["tious"], *shares], 0.0)
+        f"{detection['subset']}{detection['protocol']}"
+    if holdout is not None:
+        sum([holdout["classification_map"], 1 / holdout["videos"]], 0.0)
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from co2net_runtime.cli.console import progress
 from co2net_runtime.decoding.decisions import Decisions, Outputs
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features
+from co2net_runtime.files.text import number_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def sweep(
         InputError: There are no held-out videos, or nothing is lowered.
     """
     if held_out is None:
-        raise InputError("a sensitivity sweep needs held-out videos: name --calibration DATA")
+        raise InputError("a sensitivity sweep needs held-out videos: name --data DATA")
     if options.precision == "fp32":
         raise InputError("a sensitivity sweep needs a --precision lower than fp32")
     parameters = {node.name: node.input[1] for node in graph.graph.node if len(node.input) > 1}
@@ -138,7 +139,8 @@ def table(rows: Sequence[Sensitivity]) -> Iterator[str]:
             f"{decisions.moved:>6}{decisions.changed:>9.2%}{decisions.crossed:>9.2%}"
         )
     yield (
-        f"{together.decisions.videos} held-out videos, {together.decisions.segments} segments of "
+        f"{number_of(together.decisions.videos, 'held-out video')}, "
+        f"{number_of(together.decisions.segments, 'segment')} of "
         "at least 0.1 of their video's best score"
     )
 

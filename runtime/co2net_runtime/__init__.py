@@ -7,6 +7,10 @@ features     feature files -> (T, D) float32, checked
 video        videos -> features by backbones; VideoLocalizer: videos -> Detections
 options      how snippets relate to time, and the constants of decoding
 errors       what can go wrong on the user's side
+serving      TritonLocalizer and co2net-triton: a model on a Triton Inference Server
+archive      co2net-archive: shards of an archive on Ray Data
+shards       an archive cut into parts that are computed once
+watching     figures for Prometheus, systemd
 artefact     the metadata of model files
 network      features -> activations: batches, chunks, many files
 decoding     (cas, attention) -> segments
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from co2net_runtime.live.pool import LiveLocalizer, LivePool
     from co2net_runtime.live.stream import LiveOptions
     from co2net_runtime.localizer import Localizer
+    from co2net_runtime.serving.client import TritonLocalizer
     from co2net_runtime.video.localizer import VideoLocalizer
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "Localizer",
     "MissingDependencyError",
     "Segment",
+    "TritonLocalizer",
     "VideoLocalizer",
     "__version__",
 ]
@@ -62,6 +68,7 @@ _HOME = {
     "LivePool": "live.pool",
     "LiveOptions": "live.stream",
     "VideoLocalizer": "video.localizer",
+    "TritonLocalizer": "serving.client",
     "Co2netError": "errors",
     "InputError": "errors",
     "ContractError": "errors",

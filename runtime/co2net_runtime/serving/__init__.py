@@ -1,0 +1,1 @@
+"""One artefact behind a Triton Inference Server: its model repository, its backend, its clients."""
