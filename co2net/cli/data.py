@@ -240,7 +240,7 @@ def _annotations(
     metavar="N",
 )  # fmt: skip
 @click.option(
-    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=42, show_default=True, metavar="N",
+    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=30, show_default=True, metavar="N",
     help="Every third is to test on.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -277,7 +277,7 @@ def synth_videos(
 @click.option("--stream", type=click.Choice(["rgb", "flow"]), required=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
-    """Write the weights OUT of an untrained I3D, an eighth as wide as the published one.
+    """Write the weights OUT of an untrained I3D, a sixteenth as wide as the published one.
 
     For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
     seed gives the same weights.
