@@ -79,7 +79,7 @@ demo-video: $(RUNS)
 	co2net-export $(DEMO_VIDEO)/untrained/last.ckpt $(DEMO_VIDEO)/untrained.onnx
 	co2net-infer $(DEMO_VIDEO)/untrained.onnx '$(DEMO_VIDEO)/features/test*.npy' --out $(DEMO_VIDEO)/untrained.json
 	co2net-bench accuracy $(DEMO_VIDEO)/untrained.json $(DEMO_VIDEO)
-	co2net-train $(DEMO_VIDEO) --preset synthetic --set iterations=400 --set max_snippets=50 --select last --out $(DEMO_VIDEO)/run
+	co2net-train $(DEMO_VIDEO) --preset synthetic --set iterations=200 --set max_snippets=50 --select last --out $(DEMO_VIDEO)/run
 	co2net-export $(DEMO_VIDEO)/run/last.ckpt $(DEMO_VIDEO)/model.onnx
 	co2net-infer $(DEMO_VIDEO)/model.onnx '$(DEMO_VIDEO)/videos/test*.mp4' --rgb $(DEMO_VIDEO)/rgb.onnx --flow $(DEMO_VIDEO)/flow.onnx --out $(DEMO_VIDEO)/predictions.json --plot $(DEMO_VIDEO)/pages --plot-format html --ground-truth $(DEMO_VIDEO)/annotations.json
 	co2net-bench accuracy $(DEMO_VIDEO)/predictions.json $(DEMO_VIDEO)
