@@ -1,6 +1,5 @@
-"""A Python with Ray: this one, or that of CO2NET_RAY_PYTHON, since Ray is large."""
+"""Commands on a real Ray: on this machine alone, and on a cluster of two nodes."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,47 +14,83 @@ PROGRAM = "from co2net_runtime.commands import archive; archive()"
 # processes of Ray import it before anything else: files that kill, and files that take a while
 HOOK = """
 import os, signal, time
-if os.environ.get("CO2NET_TEST_HOOK"):
-    from co2net_runtime.features import FeatureFile
+from co2net_runtime.features import FeatureFile
 
-    read = FeatureFile.read
+read = FeatureFile.read
 
-    def hooked(self, *arguments):
-        if "poison" in self.video:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(float(os.environ["CO2NET_TEST_HOOK"]))
-        return read(self, *arguments)
+def hooked(self, *arguments):
+    if "poison" in self.video:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "slow" in self.video:
+        time.sleep(0.3)
+    return read(self, *arguments)
 
-    FeatureFile.read = hooked
+FeatureFile.read = hooked
+"""
+# prints the address; loses its second node when it is told to
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+second = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(second, allow_graceful=False)
+cluster.shutdown()
 """
 
 
 @pytest.fixture(scope="session")
-def ray_python():
-    python = os.environ.get("CO2NET_RAY_PYTHON") or sys.executable
-    if python == sys.executable and importlib.util.find_spec("ray") is None:
-        pytest.skip("needs Ray: pip install 'co2net[ray]', or CO2NET_RAY_PYTHON")
-    return python
+def environment(tmp_path_factory):
+    """The variables of every process that uses Ray."""
+    pytest.importorskip("ray", reason="needs Ray: pip install 'co2net[ray]'")
+    if sys.platform != "linux":
+        pytest.skip("looks for processes in /proc")
+    folder = tmp_path_factory.mktemp("hook")
+    (folder / "sitecustomize.py").write_text(HOOK)
+    runtime = Path(co2net_runtime.__file__).parents[1]
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{folder}:{runtime}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,  # else Ray writes one into the home folder
+    }
 
 
-@pytest.fixture
-def start(ray_python, tiny_path, tmp_path):
-    """Start co2net-archive; seconds: how long each file takes (and poison files kill)."""
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
-
-    def run(*arguments, seconds=None, model=tiny_path, program=PROGRAM):
-        runtime = Path(co2net_runtime.__file__).parents[1]
-        environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'hook'}:{runtime}"}
-        if seconds is not None:
-            environment["CO2NET_TEST_HOOK"] = str(seconds)
+@pytest.fixture(scope="session")
+def spawn(environment):
+    def run(program, *arguments):
         return subprocess.Popen(
-            [ray_python, "-c", program, str(model), *map(str, arguments)],
+            [sys.executable, "-c", program, *map(str, arguments)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
             text=True,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cluster(spawn):
+    """A cluster of two nodes with a CPU each: its process and its address."""
+    process = spawn(CLUSTER)
+    address = process.stdout.readline().strip()
+    assert address, process.communicate(timeout=60)[1]
+    yield process, address
+    process.communicate(timeout=100)
+
+
+@pytest.fixture
+def start(spawn, tiny_path):
+    """Start co2net-archive."""
+
+    def run(*arguments, model=tiny_path):
+        return spawn(PROGRAM, model, *arguments, "--backend", "onnxruntime")
 
     return run
 
