@@ -1,8 +1,9 @@
 """Many feature files through one Network at constant memory, reading ahead of it."""
 
 import logging
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 logger = logging.getLogger(__name__)
+
+Watch = Callable[[str, float], None]
 
 # videos looked at together, in batches: among this many there are some of similar length
 WINDOW = 4
@@ -34,7 +37,11 @@ class Outcome:
 
 
 def run_files(
-    network: Network, files: Iterable[FeatureFile], *, size: int | None = None
+    network: Network,
+    files: Iterable[FeatureFile],
+    *,
+    size: int | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run the network on each file, in the files' order; failures are outcomes, too.
 
@@ -45,7 +52,9 @@ def run_files(
         network: The opened model.
         files: The feature files, one a video.
         size: The largest batch, as in `Network.run`.
+        watch: Takes the stage, "read" or "network", and its seconds; called in several threads.
     """
+    watch = watch or (lambda _stage, _seconds: None)
     batch = network.batch_size(size)
     window = WINDOW * batch if batch > 1 else 1
     packed = network.is_packing and size is None
@@ -60,13 +69,13 @@ def run_files(
         try:
             while True:
                 for file in islice(waiting, 2 * window - len(reading)):
-                    reading.append((file, reader.submit(_read, file, network)))
+                    reading.append((file, reader.submit(_read, file, network, watch)))
                 if not reading:
                     return
                 taken = [reading.popleft()]
                 while reading and len(taken) < window and not (packed and _fills(taken)):
                     taken.append(reading.popleft())
-                yield from _run_window(network, taken, size)
+                yield from _run_window(network, taken, size, watch)
         finally:
             for file, future in (*taken, *reading):
                 file.cancel()
@@ -79,8 +88,16 @@ def _fills(window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]]) -
     return sum(lengths) >= PACKED_SNIPPETS
 
 
-def _read(file: FeatureFile, network: Network) -> Features | FeatureRows:
+def _read(file: FeatureFile, network: Network, watch: Watch) -> Features | FeatureRows:
     """Read the features; of a video that will run in chunks they stay on disk."""
+    begun = time.perf_counter()
+    try:
+        return _read_now(file, network)
+    finally:
+        watch("read", time.perf_counter() - begun)
+
+
+def _read_now(file: FeatureFile, network: Network) -> Features | FeatureRows:
     feature_dim = network.contract.feature_dim
     parts = file.mapped()
     if parts and parts[0].ndim == 2 and len(parts[0]) > network.longest_whole:
@@ -92,6 +109,7 @@ def _run_window(
     network: Network,
     window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]],
     size: int | None,
+    watch: Watch,
 ) -> Iterator[Outcome]:
     read: dict[int, Features | FeatureRows] = {}
     outcomes: dict[int, Outcome] = {}
@@ -103,7 +121,10 @@ def _run_window(
         except MemoryError:
             large = InputError(f"{file.path}: its features do not fit into this machine's memory")
             outcomes[index] = Outcome(file, error=large)
+    begun = time.perf_counter()
     activations = dict(zip(read, _run(network, list(read.values()), size), strict=True))
+    if read:
+        watch("network", time.perf_counter() - begun)
     for index, (file, _) in enumerate(window):
         if index in outcomes:
             yield outcomes[index]
