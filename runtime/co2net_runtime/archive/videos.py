@@ -19,7 +19,7 @@ import numpy.typing as npt
 from co2net_runtime.archive.inputs import fetch
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features, check_features
 from co2net_runtime.video.decode import Image, VideoReader
 from co2net_runtime.video.extract import Extractor, make_clips, too_short
@@ -125,6 +125,8 @@ class ClusterExtractor:
                     raise InputError(found)
                 with self._one_at_a_time:
                     rows += self._extractor.run(MadeClip(*clip) for clip in found)
+        except self._ray.exceptions.RayTaskError as error:
+            raise BackendError(f"{place}: {error.cause!r}") from error
         except self._ray.exceptions.RayError as error:
             raise InputError(
                 f"{place}: the process that decodes it died {_RETRIES + 1} times: look at its "
@@ -139,19 +141,20 @@ def _pieces(
     """Yield a video's clips, `size` at a time; an error's text ends them."""
     pool = FlowPool(recipe.flow, recipe.crop, workers=1) if recipe.flow else None
     builder = ClipBuilder(recipe, pool, Stages())
-    found = False
+    path = Path(place)
     try:
         with tempfile.TemporaryDirectory(prefix="co2net-archive-") as folder:
             path = fetch(name, place, Path(folder)).path
             with VideoReader(path) as reader:
                 clips = make_clips(reader, builder, recipe.fps)
+                found = False
                 while piece := list(islice(clips, size)):
                     found = True
                     yield [(clip.rgb, clip.flow() if pool else None) for clip in piece]
                 if not found:
-                    yield str(too_short(reader, recipe)).replace(str(path), place)
+                    raise too_short(reader, recipe)
     except Co2netError as error:
-        yield str(error).replace(str(path), place) if "path" in locals() else str(error)
+        yield str(error).replace(str(path), place)
     finally:
         if pool is not None:
             pool.close()

@@ -1,5 +1,6 @@
 """co2net-archive on videos: the features are those of co2net-infer on the same files."""
 
+import json
 from importlib.util import find_spec
 
 import pytest
@@ -34,9 +35,8 @@ def test_videos_become_the_segments_of_infer(
     arguments = [tiny_path, videos, *backbones, "--out", tmp_path / "infer.jsonl"]
     arguments += ["--threads", "1", "--backend", "onnxruntime"]
     done = CliRunner().invoke(infer_cli.main, list(map(str, arguments)))
+    write_video(videos / "crash.mp4", 40)  # its decoder dies
     assert done.exit_code == 1, done.stderr
-    import json
-
     lines = (tmp_path / "infer.jsonl").read_text().splitlines()
     expected = {one["video"]: one["results"] for one in map(json.loads, lines)}
     out = tmp_path / "out"
@@ -44,10 +44,11 @@ def test_videos_become_the_segments_of_infer(
     code, err = finish(start(videos, *backbones, "--out", out, *options))
     found = read(out)
     assert code == 1, err
+    assert "crash.mp4: the process that decodes it died 3 times" in found.pop("crash")
     for name in ("short", "broken"):
         assert found.pop(name) in done.stderr
     assert found == expected, err
-    assert "5 videos now, 2 failed" in err
+    assert "5 videos now, 3 failed" in err
 
 
 def test_what_does_not_go_together(start, finish, backbones, feature_folder, tmp_path):
