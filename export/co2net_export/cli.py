@@ -13,6 +13,7 @@ from co2net_runtime.cli.console import Command, note, quiet_option, version_opti
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
+from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 
 OPTION_GROUPS = {
     "int8": "--calibration-videos --calibration-method --float-layer --strict --sensitivity",
-    "Gate": "--gate --no-gate --held-out-videos",
+    "Gate": "--gate --bf16 --no-gate --held-out-videos",
     "Published checkpoint": "--published --pool-kernel",
     **DATASET_GROUPS,
     "Data": f"--data {DATASET_GROUPS['Data']}",
@@ -45,6 +46,8 @@ OPTION_GROUPS = {
 )
 @click.option(
     "--data",
+    "--calibration",  # its name before it also judged; scripts still say it
+    "data",
     type=_PATH,
     metavar="DATA",
     help="Dataset: its test videos judge decisions and mAP, its training videos calibrate int8.",
@@ -112,6 +115,12 @@ OPTION_GROUPS = {
     help="Move a bound on the differences from PyTorch: max_abs, mean_abs, segments, map_points; "
     "VALUE none lifts it. Repeatable.",
 )
+@click.option(
+    "--bf16",
+    is_flag=True,
+    help="Also judge the file as co2net-infer --bf16 computes it, by bounds of its own that --gate "
+    "moves, too. Needs OpenVINO and a processor with bfloat16.",
+)
 @click.option("--no-gate", is_flag=True, help="Write OUT whatever is measured; it will say so.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--published", is_flag=True, help="CHECKPOINT is a published CO2-Net state dict.")
@@ -128,7 +137,7 @@ OPTION_GROUPS = {
 def main(
     checkpoint: Path,
     out: Path,
-    precision: str,
+    precision: Precision,
     data: Path | None,
     calibration_videos: int,
     calibration_method: str,
@@ -142,6 +151,7 @@ def main(
     opset: int,
     external_data: bool,
     bounds: tuple[str, ...],
+    bf16: bool,
     no_gate: bool,
     overwrite: bool,
     published: bool,
@@ -168,13 +178,21 @@ def main(
       co2net-export run/best.ckpt out/ --precision int8-cpu --data thumos14/
       co2net-export run/best.ckpt out/ --precision int8-trt --data thumos14/ --sensitivity
     """
+    from co2net_export.names import check_form
+    from co2net_export.parity.gate import with_bf16
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
     from co2net_runtime.files.records import from_mapping
 
+    if out.suffix not in ("", ".onnx") and not out.is_dir() and not sensitivity:
+        raise click.UsageError(
+            f"{out}: expected a name that ends in .onnx, or a folder: one that is there, or one "
+            "without an ending"
+        )
     if checkpoint.is_dir():
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
     if data is None:
         _check_used(dataset_options, published)
+    check_form(precision, live=live, optimize=optimize or "none", bf16=bf16)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
     options = from_mapping(
@@ -201,6 +219,7 @@ def main(
         out,
         options,
         gate=_gate(precision, optimize or "none", bounds),
+        bf16=_gate(with_bf16(precision), "none", bounds) if bf16 else None,
         enforce=not no_gate,
         strict=strict,
         chunks=chunks,
@@ -319,7 +338,8 @@ def _print_report(artefact: "Artefact", quiet: bool) -> None:
         note("  decisions not compared: name a dataset with --data", quiet=quiet)
     else:
         note(
-            f"  {decisions.segments} segments in {decisions.videos} held-out videos: "
+            f"  {number_of(decisions.segments, 'segment')} in "
+            f"{number_of(decisions.videos, 'held-out video')}: "
             f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
             f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
             f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "
@@ -330,6 +350,14 @@ def _print_report(artefact: "Artefact", quiet: bool) -> None:
         note(
             f"  mAP {report.accuracy.artefact:.2f}, PyTorch {report.accuracy.reference:.2f} "
             f"({report.accuracy.difference:+.2f})",
+            quiet=quiet,
+        )
+    if artefact.bf16 is not None:
+        changed = artefact.bf16.decisions
+        segments = "" if changed is None else f"; {changed.changed:.2%} of the segments changed"
+        note(
+            f"  with --bf16: cas mean {artefact.bf16.tensors.cas.mean_abs:.1e}, attention mean "
+            f"{artefact.bf16.tensors.attention.mean_abs:.1e}{segments}",
             quiet=quiet,
         )
     for failure in artefact.failures:

@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from co2net.config import LONGEST_VIDEO
 from co2net_benchmarks.cli.options import (
     ENGINE_GROUPS,
     engine_options,
@@ -53,6 +54,8 @@ class Lengths(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r}: expected lengths in snippets, as in 50,250", param, ctx)
         if lengths[0] < 1:
             self.fail(f"{lengths[0]}: a length is at least 1 snippet", param, ctx)
+        if lengths[-1] > LONGEST_VIDEO:
+            self.fail(f"a length is at most {LONGEST_VIDEO} snippets", param, ctx)
         return lengths
 
 

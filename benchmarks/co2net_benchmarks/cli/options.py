@@ -9,6 +9,7 @@ import click
 from co2net_benchmarks.tables import Table
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.options import BACKENDS
+from co2net_runtime.cli.engine_options import MOST_THREADS
 
 explain_option = click.option(
     "--explain", is_flag=True, help="Also print what the columns of each table mean."
@@ -24,7 +25,7 @@ ENGINE_GROUPS = {
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --threads, --device, --backend and --bf16; they arrive as `engine`."""
 
-    @click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator.")
+    @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of an operator.")
     @click.option("--device", default="auto", help="cpu, cuda:0, ...  [default: auto]")
     @click.option(
         "--backend", type=click.Choice(BACKENDS), default="auto", help="Engine of the runtime."

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
-from co2net_runtime.files.text import parse_json
+from co2net_runtime.files.text import number_of, parse_json
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -31,6 +31,7 @@ LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
 # threads.
 MIN_ROWS_NAME = "min_rows"
 MIN_ROWS = 80
+NEVER = 2**62  # no call has so many
 # no sensible model has wider layers: a damaged number is refused before memory is taken for it
 WIDEST = 1 << 20
 
@@ -107,8 +108,8 @@ class Contract:
             raise ValueError("the context prior holds values that are not finite")
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
-                f"the context prior has {len(self.context_prior)} values, the features "
-                f"{self.feature_dim}"
+                f"the context prior has {number_of(len(self.context_prior), 'value')}, the "
+                f"features {self.feature_dim}"
             )
 
     @property

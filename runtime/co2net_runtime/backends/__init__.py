@@ -9,12 +9,13 @@ trt        TensorRT without ONNX Runtime
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from co2net_runtime.backends.options import EngineOptions
 from co2net_runtime.errors import BackendError
+from co2net_runtime.files.text import number_of
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
     import numpy.typing as npt
@@ -59,7 +60,7 @@ AnyContract_co = TypeVar("AnyContract_co", bound=GraphContract, covariant=True)
 class EngineInfo:
     """The engine that runs a model, for results and reports."""
 
-    engine: str  # "onnxruntime" or "tensorrt"
+    engine: str  # "onnxruntime", "openvino" or "tensorrt"
     version: str  # of the engine
     provider: str  # ONNX Runtime's execution provider, or "TensorRT"
     device: str  # "cpu", "cuda:0"
@@ -91,6 +92,10 @@ class Backend(Protocol[AnyContract_co]):
     def max_length(self) -> int | None:
         """The longest video that the engine takes; None where there is no limit."""
 
+    @property
+    def layers(self) -> str:
+        """In words for reports: where its layers run, in which precision; "" if it cannot tell."""
+
     def max_batch(self, length: int) -> int | None:
         """Return the largest batch of videos of T = `length`; None where there is no limit.
 
@@ -101,6 +106,12 @@ class Backend(Protocol[AnyContract_co]):
         """Run the graph: input arrays by name -> output arrays by name.
 
         Raises BackendError if the engine refuses or fails, or the backend is closed.
+        """
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch; a GPU gets the next one while it computes.
+
+        To be taken to its end before the next call. Raises what `infer` and `batches` raise.
         """
 
     def close(self) -> None:
@@ -121,7 +132,8 @@ def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
     if "features" in feeds:
         batch, length = feeds["features"].shape[:2]
         return BackendError(
-            f"{engine}: out of memory with {batch} videos of T = {length} at once: use a smaller "
+            f"{engine}: out of memory with {number_of(batch, 'video')} of T = {length} at once: "
+            "use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )

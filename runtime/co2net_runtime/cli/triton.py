@@ -109,7 +109,7 @@ def main(
     options = replace(options, threads=options.threads or 1)
     options, gpus = _placed(options)
     if options.backend != "auto":
-        require_runnable(contract, model, options.backend)
+        require_runnable(contract, model, options.backend, Device.parse(options.device).kind)
     if network_only and options.backend not in ("auto", "onnxruntime", "onnxruntime-tensorrt"):
         raise click.UsageError("--network-only runs in Triton's ONNX Runtime")
     server = ServerOptions(instances, gpus, max_batch, max_queue, queue_timeout_s)

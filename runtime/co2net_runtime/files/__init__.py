@@ -1,6 +1,7 @@
 """Files on disk.
 
 atomic   text and arrays written under a temporary name, then renamed
+digest   hashes, each file read once in a process
 lock     one process at a time writes to a folder or file
 npy      arrays in .npy and .npz files
 text     text and JSON

@@ -355,7 +355,7 @@ def test_signals_from_outside(feature_folder, tmp_path, tiny_path, number):
     lines = out.read_text().splitlines()
     assert 1 <= len(lines) <= 4
     assert all(json.loads(line)["video"] for line in lines)
-    assert f"interrupted: {10 - len(lines)} files are left" in rest
+    assert f"interrupted: {10 - len(lines)} files left" in rest
 
 
 def test_draws_pictures_of_what_is_chosen(infer, feature_folder, tmp_path):

@@ -22,6 +22,7 @@ from co2net_runtime.backends.trt.build import Built, build_engine
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.files.text import read_json
 from co2net_runtime.version import VERSION
@@ -250,8 +251,7 @@ def _keep_timing(path: Path, built: Built) -> None:
 
 def _read_record(path: Path) -> EngineRecord:
     beside = sidecar(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     if not beside.is_file():
         raise InputError(
             f"{path}: an engine without {beside.name}, which says what it is: build it with "

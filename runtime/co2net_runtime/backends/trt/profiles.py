@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.files.text import number_of
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def covering(profiles: Sequence[Profile]) -> Profile:
 def _no_profile(profiles: Sequence[Profile], batch: int, length: int) -> BackendError:
     known = " ".join(str(profile) for profile in profiles)
     return BackendError(
-        f"{batch} videos of T = {length} at once are beyond the engine's profiles ({known}): "
+        f"{number_of(batch, 'video')} of T = {length} at once are beyond the engine's profiles "
+        f"({known}): "
         "build it for them with co2net-engine --profile, or give shorter videos"
     )
