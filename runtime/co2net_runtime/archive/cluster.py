@@ -42,7 +42,7 @@ def run_shards(
     try:
         _start(ray, cluster.address)
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        actors, actor_cpus, options = _shared_out(cluster, options, cpus)
+        actors, actor_cpus, options = shared_out(cluster, options, cpus)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -64,7 +64,7 @@ def run_shards(
         ray.shutdown()
 
 
-def _shared_out(
+def shared_out(
     cluster: Cluster, options: WorkerOptions, cpus: int
 ) -> tuple[int, int, WorkerOptions]:
     """Return the number of actors, the CPUs that each holds, and their options.

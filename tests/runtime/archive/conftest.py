@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import co2net_runtime
+from co2net_runtime.cli import infer as infer_cli
 
 PROGRAM = "from co2net_runtime.commands import archive; archive()"
 # processes of Ray import it before anything else: files that kill, and files that take a while
@@ -105,6 +109,16 @@ def start(spawn, tiny_path):
 
 
 @pytest.fixture
+def start_there(start, cluster):
+    """Start co2net-archive on the cluster, with an actor for each of its CPUs."""
+
+    def run(*arguments):
+        return start(*arguments, "--shard-videos", "4", "--actors", "2", "--address", cluster[1])
+
+    return run
+
+
+@pytest.fixture
 def finish():
     """Wait for a process; return (exit code, stderr). Nothing may hang."""
 
@@ -130,3 +144,58 @@ def read():
         return found
 
     return shards
+
+
+@pytest.fixture
+def write_archive(videos, tmp_path):
+    """Write a folder of `count` files, 4 of them bad."""
+
+    def write(count, name="video"):
+        return _write_archive(tmp_path / "features", videos, count, name)
+
+    return write
+
+
+def _write_archive(folder, videos, count, name):
+    folder.mkdir()
+    for index, features in enumerate(videos(*(3 + index % 40 for index in range(count - 4)))):
+        np.save(folder / f"{name}_{index:04d}.npy", features)
+    (folder / "empty.npy").touch()
+    np.save(folder / "wide.npy", np.ones((4, 20), np.float32))
+    np.save(folder / "nan.npy", np.full((4, 16), np.nan, np.float32))
+    whole = (folder / f"{name}_0000.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(whole[:-20])
+    return folder
+
+
+@pytest.fixture
+def expected(tiny_path, tmp_path):
+    """What co2net-infer --threads 1 --shard says of a folder, bit for bit."""
+
+    def infer(features):
+        out = tmp_path / "infer"
+        arguments = [tiny_path, features, "--shard", "0/1", "--out", out, "--threads", "1"]
+        arguments += ["--backend", "onnxruntime"]
+        assert CliRunner().invoke(infer_cli.main, list(map(str, arguments))).exit_code == 1
+        lines = [json.loads(line) for line in (out / "shard-000000.jsonl").read_text().splitlines()]
+        return {one["video"]: one.get("results", one.get("error")) for one in lines}
+
+    return infer
+
+
+@pytest.fixture
+def features(write_archive):
+    """40 files that take 0.3 s each."""
+    return write_archive(40, "slow")
+
+
+@pytest.fixture
+def wait_for():
+    """Wait until so many shards are there."""
+    return _wait_for
+
+
+def _wait_for(count, folder, process):
+    while not folder.is_dir() or len(list(folder.glob("shard-*.jsonl"))) < count:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)

@@ -7,7 +7,13 @@ import pytest
 from click.testing import CliRunner
 from small_video import write_backbone, write_video
 
+from co2net_runtime.archive.cluster import Cluster, shared_out
+from co2net_runtime.archive.videos import Backbones
+from co2net_runtime.archive.worker import WorkerOptions
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import infer as infer_cli
+from co2net_runtime.cli.archive import main
+from co2net_runtime.errors import InputError
 
 if not all(map(find_spec, ("av", "cv2", "onnx", "onnxruntime"))):
     pytest.skip("needs the video extra", allow_module_level=True)
@@ -51,11 +57,26 @@ def test_videos_become_the_segments_of_infer(
     assert "5 videos now, 3 failed" in err
 
 
-def test_what_does_not_go_together(start, finish, backbones, feature_folder, tmp_path):
-    out = ("--out", tmp_path / "out")
-    code, err = finish(start(feature_folder(5), "--flow", backbones[3], *out))
-    assert code == 2
-    assert "need --rgb" in err
-    code, err = finish(start(tmp_path / "none", *backbones, *out))
-    assert code == 2
-    assert "none" in err
+def test_what_does_not_go_together(backbones, tiny_path, feature_folder, tmp_path):
+    pytest.importorskip("ray")
+    words = [tiny_path, feature_folder(5), *backbones[2:], "--out", tmp_path / "out"]
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 2
+    assert "need --rgb" in done.stderr
+
+
+def test_cpus_are_shared_out_between_backbones_and_decoders():
+    told = WorkerOptions(
+        "m", EngineOptions(), "f", "run", "p", None, Backbones("r", None, None, False), None, None
+    )
+    for cpus, threads, actors, expected in (
+        (1, 1, None, (1, 0, 1)),  # a single CPU is shared
+        (2, 1, None, (1, 1, 1)),
+        (8, 1, None, (4, 1, 1)),
+        (16, 2, 2, (2, 2, 6)),  # actors, CPUs of each, tasks for each
+    ):
+        found = shared_out(Cluster(None, actors, threads, False), told, cpus)
+        assert found[:2] == expected[:2]
+        assert found[2].backbones.tasks == expected[2]
+    with pytest.raises(InputError, match="leave none of the 8 CPUs to decode videos"):
+        shared_out(Cluster(None, 8, 1, False), told, 8)
