@@ -260,6 +260,7 @@ class TensorRtBackend:
 
     def _start_afresh(self) -> None:
         with contextlib.suppress(BackendError):
+            self._cuda.activate()  # whoever gives up half way may do so in another thread
             self._cuda.synchronize()  # of what was begun, nothing may run any more
         with contextlib.suppress(BackendError):
             self._forget_executions()
