@@ -7,8 +7,9 @@ parity      artefacts against the PyTorch model
 accuracy    mAP, errors, changes
 graphs      the content of ONNX files
 hardware    the machine behind a figure
-published   the published program, transcribed: oracles and baselines
-report      run files on one page, compared, and training runs side by side
+report      run files on one page, or two compared
+timing, tables, inputs   statistics, tables in three formats, features to measure on
+run_file    the JSON that a measurement leaves
 """
 
 import os

@@ -153,7 +153,7 @@ class Exporter:
         """
         target = Path(path)
         check_name(target, options.precision)
-        check_form(options.precision, live=live, optimize=optimize)
+        _check_form(options.precision, live=live, optimize=optimize)
         kinds: list[GraphKind] = ["whole"]
         if chunks:
             kinds.append("chunk")
@@ -345,7 +345,7 @@ def check_name(path: Path, precision: Precision) -> None:
             raise InputError(f"{path}: the name says {min(named)}, the precision is {precision}")
 
 
-def check_form(precision: Precision, *, live: bool, optimize: Optimize) -> None:
+def _check_form(precision: Precision, *, live: bool, optimize: Optimize) -> None:
     """Raise InputError for a graph that there is in fp32 only."""
     if live and precision != "fp32":
         raise InputError(f"the graph for live streams is fp32, not {precision}")

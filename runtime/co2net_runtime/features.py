@@ -96,7 +96,7 @@ class FeatureFile:
         arrays = []
         for path in paths:
             wanted = feature_dim if len(paths) == 1 else None
-            for rows in open_arrays(path, wanted, self.key):
+            for rows in _open_arrays(path, wanted, self.key):
                 arrays.append(as_rows(rows, str(path), average_crops=self.average_crops))
                 check_rows(arrays[-1], str(path))
         if len(arrays) > 2:
@@ -141,7 +141,7 @@ def common_length(rgb: int, flow: int, where: str) -> int:
     return min(rgb, flow)
 
 
-def open_arrays(
+def _open_arrays(
     path: str | os.PathLike[str], feature_dim: int | None = None, key: str | None = None
 ) -> tuple[Array, ...]:
     """Open the array of a .npy file (memory-mapped), or those of a .npz file that are features.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from co2net.evaluation.error_analysis import ErrorAnalysis
 from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
 from co2net_benchmarks.accuracy.comparison import Comparison, Segment
-from co2net_benchmarks.accuracy.error_analysis import ErrorAnalysis
 from co2net_benchmarks.accuracy.judge import Missing
 from co2net_benchmarks.accuracy.protocols import used_by
 from co2net_benchmarks.accuracy.results import AccuracyResults
@@ -17,20 +17,20 @@ _MISSING: Mapping[Missing, str] = {"missed": "all missed", "left-out": "left out
 
 def accuracy_tables(results: AccuracyResults, *, per_class: bool = False) -> list[Table]:
     """Return the tables of everything that was measured; per_class: also those of each class."""
-    tables = [map_table(results)]
+    tables = [_map_table(results)]
     if results.recall:
-        tables.append(recall_table(results))
+        tables.append(_recall_table(results))
     if per_class:
-        tables.append(class_table(results))
+        tables.append(_class_table(results))
     for analysis in results.analysis:
-        tables += [error_table(analysis), length_table(analysis)]
+        tables += [_error_table(analysis), _length_table(analysis)]
     if results.comparison is not None:
-        tables.append(change_table(results.comparison, per_class=per_class))
-        tables += segment_tables(results.comparison)
+        tables.append(_change_table(results.comparison, per_class=per_class))
+        tables += _segment_tables(results.comparison)
     return tables
 
 
-def map_table(results: AccuracyResults) -> Table:
+def _map_table(results: AccuracyResults) -> Table:
     """Return the mAP per threshold with its averages, and the counts behind it."""
     measured = sum(each.ap is not None for each in results.classes)
     options = EvaluationOptions(cast(Protocol, results.protocol), results.tious)
@@ -59,7 +59,7 @@ def map_table(results: AccuracyResults) -> Table:
     )
 
 
-def recall_table(results: AccuracyResults) -> Table:
+def _recall_table(results: AccuracyResults) -> Table:
     """Return the recall at each k per threshold."""
     return Table(
         f"{results.source}: recall@k in %",
@@ -75,7 +75,7 @@ def recall_table(results: AccuracyResults) -> Table:
     )
 
 
-def class_table(results: AccuracyResults) -> Table:
+def _class_table(results: AccuracyResults) -> Table:
     """Return the AP per class and threshold, and each class's mean over the thresholds."""
     rows = []
     for each in results.classes:
@@ -87,7 +87,7 @@ def class_table(results: AccuracyResults) -> Table:
     return Table(f"{results.source}: AP in %", columns, tuple(rows))
 
 
-def error_table(analysis: ErrorAnalysis) -> Table:
+def _error_table(analysis: ErrorAnalysis) -> Table:
     """Return the types of predictions and what each costs."""
     costs = {cost.type: (_percent(cost.map_without), _points(cost.gain)) for cost in analysis.costs}
     rows = [
@@ -108,7 +108,7 @@ def error_table(analysis: ErrorAnalysis) -> Table:
     )
 
 
-def length_table(analysis: ErrorAnalysis) -> Table:
+def _length_table(analysis: ErrorAnalysis) -> Table:
     """Return the missed instances by their length."""
     rows = [
         (
@@ -123,7 +123,7 @@ def length_table(analysis: ErrorAnalysis) -> Table:
     return Table(title, ("length", "instances", "missed", "in %"), tuple(rows))
 
 
-def change_table(change: Comparison, *, per_class: bool = False) -> Table:
+def _change_table(change: Comparison, *, per_class: bool = False) -> Table:
     """Return the differences in mAP, with per_class also in AP."""
     rows = [("mAP", *map(_points, [*change.map, *change.averages.values()]))]
     if per_class:
@@ -143,7 +143,7 @@ def change_table(change: Comparison, *, per_class: bool = False) -> Table:
     )
 
 
-def segment_tables(change: Comparison) -> list[Table]:
+def _segment_tables(change: Comparison) -> list[Table]:
     """Return how many segments and instances were lost and gained, and the first of each."""
     segments, tiou = change.segments, _tiou(change.tiou)
     counts = (

@@ -164,7 +164,7 @@ class _Length:
 def measure_lengths(
     pool: RunnerPool, paths: Sequence[Path], options: LatencyOptions, advance: Advance
 ) -> list[LengthResult]:
-    """Measure all processes on one feature file per length.
+    """Measure all processes on one feature file per length of `options.lengths`.
 
     Every process warms up at every length; then rounds of turns follow. The rounds of all lengths
     are spread over the whole measurement, so that a machine that is slower for a minute shows in
@@ -173,15 +173,8 @@ def measure_lengths(
     of several runs begins with an untimed one, since the others have used the caches meanwhile (a
     single long run hides that cost by itself).
 
-    Args:
-        pool: The open targets.
-        paths: One feature file per length of `options.lengths`.
-        options: The settings.
-        advance: Called with the progress, in snippets times samples; the sum of all calls is that
-            of the lengths times `samples`.
-
-    Returns:
-        One result per length and process; none of a process that failed.
+    advance: called with the progress, in snippets times samples. A process that failed has no
+    results.
     """
     waiting = [
         _Length(pool, length, path, options)
@@ -207,17 +200,9 @@ def _runs(path: Path, count: int, discard: int) -> Callable[[RunnerProcess], dic
 def measure_cold_starts(
     pool: RunnerPool, path: Path, length: int, options: LatencyOptions, advance: Advance
 ) -> list[ColdStart]:
-    """Start every target in fresh processes, in turns, and run one video in each.
+    """Start every target in `options.cold` fresh processes, in turns, and run one video in each.
 
-    Args:
-        pool: The open targets.
-        path: Feature file of the video.
-        length: Its snippets.
-        options: `cold` says how many processes.
-        advance: Called after each start.
-
-    Returns:
-        One result per target.
+    length: snippets of the video. advance: called after each start.
     """
     starts: dict[str, list[dict[str, float]]] = {}
     peaks: dict[str, int | None] = {}

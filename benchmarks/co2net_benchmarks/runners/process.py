@@ -32,13 +32,9 @@ class Child:
     """A fresh process that blocks on its pipe until it is asked."""
 
     def __init__(self, threads: int | None = None) -> None:
-        """Start the process and wait for its interpreter.
+        """Start the process and wait for its interpreter. Raises TargetError if that fails.
 
-        Args:
-            threads: For libraries that take it from the environment.
-
-        Raises:
-            TargetError: It does not come up.
+        threads: for libraries that take it from the environment.
         """
         # the child imports what this process imports
         environment = {
@@ -147,15 +143,9 @@ class RunnerProcess(Child):
     """The child process of one target, its runner open."""
 
     def __init__(self, target: Target, path: Path, options: EngineOptions) -> None:
-        """Start the process and open the target in it.
+        """Start the process and open the target in it. Raises TargetError if that fails.
 
-        Args:
-            target: The request of the user.
-            path: The file to open: the target's own, or what was made of it (`prepare`).
-            options: Of the engine.
-
-        Raises:
-            TargetError: It cannot be opened.
+        path: the file to open, the target's own or what was made of it (`Runner.prepare`).
         """
         super().__init__(options.threads)
         self.target, self.path, self._options = target, path, options

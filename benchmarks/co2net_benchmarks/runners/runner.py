@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.detect import DetectionContract, detect
 from co2net_runtime.features import FeatureFile, Features
@@ -93,6 +94,11 @@ class Runner(ABC):
     def needs(cls, path: Path) -> tuple[str, ...]:  # noqa: ARG003  the runtime's depend on it
         """Return the packages that must be installed for this file."""
         return cls.packages
+
+    def take_contract(self, contract: Contract) -> None:
+        """Set what an artefact's contract says."""
+        self.contract, self.feature_dim = contract, contract.feature_dim
+        self.precision, self.checkpoint_sha256 = contract.precision, contract.checkpoint_sha256
 
     @abstractmethod
     def network(self, features: Features) -> Outputs:

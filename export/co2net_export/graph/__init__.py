@@ -1,7 +1,7 @@
 """PyTorch model to ONNX graph.
 
 inference_model  the model as it is deployed: masks, no dropout
-streaming_model  the incremental graph of a live stream
+live_model       the model for the next snippets of a live stream
 shapes           example inputs and dynamic axes
 convert          torch.onnx, and what is removed from its output
 session          an ONNX model in ONNX Runtime, to compare with

@@ -16,9 +16,9 @@ FLOATS = {FLOAT, HALF}
 def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     """Return `model` with its weights and arithmetic in float16, inputs and outputs in float32.
 
-    islands: names of the nodes that go on computing in float32. The types of all values follow
-    from the casts in the graph alone, so that an engine needs no precision flag and TensorRT's
-    strongly typed networks build exactly this.
+    islands: names of the nodes that keep computing in float32. The casts in the graph alone decide
+    the types of all values, so that an engine needs no precision flag, and TensorRT's strongly
+    typed networks build exactly this graph.
 
     Raises BackendError if a weight leaves float16's range.
     """
@@ -30,7 +30,7 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     kept: dict[str, onnx.TensorProto] = {}
 
     def as_type(name: str, wanted: int) -> str:
-        """Return the name of value `name` in the wanted float type, adding what it takes."""
+        """Return the name of value `name` in the wanted float type; add a cast if needed."""
         if types.get(name) != FLOAT:
             if name in weights:
                 kept[name] = weights[name]
@@ -117,9 +117,9 @@ def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a float16 graph as a float32 graph that rounds wherever float16 would.
 
     ONNX Runtime's CPU provider runs neighboring float16 nodes in float32 and rounds only where
-    it leaves them; a GPU rounds after every kernel. This is what can be measured of that on a
-    CPU: every value of a float16 node is rounded to float16's 11 bits, or is infinite outside its
-    range; sums are float32's. Only float16's subnormal numbers keep bits that they have not.
+    it leaves them; a GPU rounds after every kernel. This graph imitates a GPU on a CPU:
+    every value of a float16 node is rounded to float16's 11 bits, or is infinite outside its
+    range; sums are in float32. Subnormal numbers alone keep more bits than float16 has.
     """
     types = {name: value.type for name, value in infer_values(model).items()}
     result = onnx.ModelProto()
@@ -148,8 +148,8 @@ def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-# 65536 times `range` is infinite in float32, and `unrange` brings everything else back; `splitter`
-# is Veltkamp's: c x - (c x - x) keeps the leading 24 - 13 bits of x
+# 65536 times `range` overflows float32 to infinity, and `unrange` brings all smaller values back.
+# `splitter` is Veltkamp's constant c: c x - (c x - x) keeps the leading 24 - 13 bits of x
 _ROUNDING = {"round.range": 2.0**112, "round.unrange": 2.0**-112, "round.splitter": 2.0**13 + 1}
 
 

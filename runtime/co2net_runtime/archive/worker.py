@@ -20,7 +20,7 @@ from co2net_runtime.shards.folder import shard_path, write_shard
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What an actor is told; no arrays, so that it can be started again at any time."""
+    """The orders of an actor; no arrays, so that it can be started again at any time."""
 
     model: str
     engine: EngineOptions
@@ -55,7 +55,7 @@ class ShardWorker:
         videos: dict[str, str] = json.loads(str(batch["videos"][0]))
         attempt = self._folder / f".{shard_path(self._folder, index).stem}.attempt"
         earlier = self._read(attempt)
-        # Ray tries again for ever: right for a lost node, not for what no video is to blame for
+        # Ray tries again forever: right for a lost node, not for what no video is to blame for
         if earlier.get("attempts", 0) > len(videos) + 2:
             raise BackendError(f"shard {index}: the process dies outside of its videos")
         results: dict[str, Records] = {}
@@ -110,7 +110,7 @@ class ShardWorker:
                     yield outcome
 
     def _read(self, attempt: Path) -> dict[str, Any]:
-        """Return what an earlier attempt of this run left; {} if there was none."""
+        """Return the results that an earlier attempt of this run left; {} if there was none."""
         try:
             found = json.loads(attempt.read_text())
         except (OSError, ValueError):

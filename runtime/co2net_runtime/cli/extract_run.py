@@ -123,7 +123,7 @@ class VideoProgress:
             quiet: Draw nothing.
         """
         self._snippet = snippet_seconds
-        self._lengths = {} if quiet else {path: claimed_seconds(path) for path in videos}
+        self._lengths = {} if quiet else {path: _claimed_seconds(path) for path in videos}
         total = max(1, round(sum(self._lengths.values())))
         self._bar = console.progress(range(total), "extracting", length=total, quiet=quiet)
         self._done = self._past = 0.0  # seconds of this video, and of those before it
@@ -159,7 +159,7 @@ class VideoProgress:
         self._bar.__exit__(*details)
 
 
-def claimed_seconds(path: Path) -> float:
+def _claimed_seconds(path: Path) -> float:
     """Return a video's length as its container claims it; 0 where it does not or is unusable."""
     try:
         with VideoReader(path) as video:

@@ -127,10 +127,6 @@ class Machine:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
-    def prefixes(self) -> tuple[str, str]:
-        """Return sys.prefix and sys.base_prefix: they differ in a virtual environment."""
-        return sys.prefix, sys.base_prefix
-
 
 def kernel_architectures(library: Path) -> set[int]:
     """Return the compute capabilities, as 87 for 8.7, that a CUDA library has machine code for.

@@ -152,7 +152,7 @@ def read_earlier(path: Path, form: Format) -> dict[str, Records]:
 
 
 def _read(path: Path, read: Callable[[], Found], without: Found) -> Found:
-    """Return what `read` reads of `path`, and `without` where there is no file.
+    """Call `read`; return `without` where `path` is no file.
 
     Raises InputError as `read_earlier` does.
     """

@@ -29,7 +29,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def job_identity(
     made_by: Mapping[str, Any], batch: int, *, videos: int, names_sha256: str, shards: int
 ) -> dict[str, Any]:
-    """Return what two runs must share for their shards to be parts of one result.
+    """Return the facts that two runs must share for their shards to be parts of one result.
 
     Args:
         made_by: The origin of the results: model, engine, options with the threads.

@@ -1,1 +1,1 @@
-"""What an operator watches: counters as Prometheus reads them, the health of streams, systemd."""
+"""For operators: counters as Prometheus reads them, the health of streams, systemd."""

@@ -88,7 +88,7 @@ class Messages:
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Value:
-        """Return what a call of the bindings gives.
+        """Call a function of the bindings and return its result.
 
         Raises BackendError with what TensorRT logged if it gives None or False, or raises.
         """
