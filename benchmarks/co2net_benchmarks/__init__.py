@@ -1,6 +1,5 @@
 """Parity, accuracy and latency of CO2-Net artefacts.
 
-cli         co2net-bench, one file per command
 runners     targets, each in a process of its own
 latency     time and memory
 parity      artefacts against the PyTorch model
@@ -8,8 +7,11 @@ accuracy    mAP, errors, changes
 graphs      the content of ONNX files
 hardware    the machine behind a figure
 report      run files on one page, or two compared
-timing, tables, inputs   statistics, tables in three formats, features to measure on
 run_file    the JSON that a measurement leaves
+timing      percentiles, intervals and ratios of samples
+tables      one table as text, Markdown or HTML
+inputs      features to measure on
+cli         co2net-bench, one file per command; commands: its entry point
 """
 
 import os

@@ -36,7 +36,12 @@ def confidences(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a video in which an action was found."""
+    """One segment of a video in which an action was found.
+
+    Example:
+        >>> Segment(2.5, 4.0, score=0.0, label="HighJump").confidence
+        0.5
+    """
 
     start_s: float  # seconds
     end_s: float  # seconds

@@ -77,7 +77,7 @@ class PackedRows:
         return write("Where", mask, write("Gather", rows, row), scalar(0.0)), mask
 
     def _sequence(self) -> tuple[str, str]:
-        """Return video and time of each snippet and gap, in order, padded to a multiple of `tile`."""
+        """Return video and time of snippets and gaps in order, filled to a multiple of `tile`."""
         write = self._write
         time = write("Range", scalar(0), write("Add", self._time, scalar(1)), scalar(1))
         present = write("LessOrEqual", time, write("Unsqueeze", self.lengths, ints(1)))

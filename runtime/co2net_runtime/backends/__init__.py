@@ -1,10 +1,13 @@
-"""Inference engines behind one protocol.
+"""Inference engines behind one protocol, `Backend`.
 
 options    EngineOptions: every option that an engine takes
 selection  open_backend: which engine on which device
 device     processors, and the GPUs that the NVIDIA driver reports
 ort        ONNX Runtime
+ov         OpenVINO without ONNX Runtime
 trt        TensorRT without ONNX Runtime
+buckets    lengths that videos are padded to on GPUs
+tf32       whether NVIDIA's libraries may round fp32 products, process-wide
 """
 
 from __future__ import annotations

@@ -28,7 +28,12 @@ _REFRESH = 8
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a stream is localized while it runs. Times are seconds of the stream."""
+    """How a stream is localized while it runs. Times are seconds of the stream.
+
+    Example:
+        >>> LiveOptions(context="exponential", half_life_s=60.0, longest_s=None).warmup_s
+        60.0
+    """
 
     # replaces the mean of the whole video: "running", the mean so far; "exponential", one that
     # forgets; "prior", the mean of the training videos, from the model
