@@ -146,9 +146,14 @@ def config_from_mapping(mapping: Mapping[str, Any], where: str) -> TrainConfig:
     return _override(TrainConfig(), dict(_flatten(mapping)), where)
 
 
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the values by key; keys of groups are written group.key."""
+    return dict(_flatten(to_mapping(config)))
+
+
 def differences(first: TrainConfig, second: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Return the keys in which two configs differ, each with both values."""
-    ours, theirs = dict(_flatten(to_mapping(first))), dict(_flatten(to_mapping(second)))
+    ours, theirs = flat_settings(first), flat_settings(second)
     return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
 
 

@@ -310,7 +310,7 @@ def main(
 ) -> None:
     """Compare live operation with whole videos on DATA.
 
-    MODEL.live.onnx must lie beside MODEL (co2net-export --live; with --calibration DATA, the prior
+    MODEL.live.onnx must lie beside MODEL (co2net-export --live; with --data DATA, the prior
     is compared, too).
 
     Example: python benchmarks/studies/live_accuracy.py model.onnx data/ --out live.md

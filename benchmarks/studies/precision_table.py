@@ -158,7 +158,7 @@ def _decision_notes(reports: list[ParityReport]) -> list[str]:
         (found.segments, found.videos) for found in (one.decisions for one in reports) if found
     }
     if not judged:
-        return ["Decisions were not compared: export with --calibration DATA."]
+        return ["Decisions were not compared: export with --data DATA."]
     counts = " or ".join(f"{segments} segments in {videos}" for segments, videos in sorted(judged))
     return [
         f"lost / added / moved: of {counts} held-out videos that score at least 0.1 of their "

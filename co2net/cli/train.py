@@ -107,6 +107,13 @@ OPTION_GROUPS = {
     help="CPU threads per operation; sums round differently with another number.  "
     "[default: torch's choice]",
 )
+@click.option(
+    "--log-to",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Where curves are shown besides RUN/metrics.jsonl. Repeatable.  "
+    "[default: tensorboard where it is installed]",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in RUN where it stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN.")
 @click.option("--plot", is_flag=True, help="Draw RUN/curves.png at the end.")
@@ -127,6 +134,7 @@ def main(
     threads: int | None,
     resume: bool,
     overwrite: bool,
+    log_to: tuple[str, ...],
     plot: bool,
     as_json: bool,
     quiet: bool,
@@ -168,6 +176,7 @@ def main(
         plot=plot,
         as_json=as_json,
         quiet=quiet,
+        log_to=log_to,
     ).run()
 
 

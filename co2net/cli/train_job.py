@@ -15,6 +15,7 @@ from co2net.results.summary import RunSummary, to_document, to_table
 from co2net.training.best import undecided_note
 from co2net.training.devices import describe_device, resolve_device
 from co2net.training.distributed import ProcessGroup, process_group, restarted_by_torchrun
+from co2net.training.loggers import require_packages
 from co2net.training.loop import TrainResult, train
 from co2net.training.progress import ProgressLine
 from co2net.training.run_folder import RunFolder
@@ -39,11 +40,13 @@ class TrainJob:
     plot: bool  # draw curves.png
     as_json: bool  # print the result as JSON
     quiet: bool
+    log_to: tuple[str, ...]  # loggers; empty: TensorBoard where it is installed
 
     def run(self) -> int:
         """Train and print the result; return the exit code."""
         if self.plot:
             curves.require_matplotlib()
+        require_packages(self.log_to)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = resolve_device(self.device)
@@ -92,7 +95,7 @@ class TrainJob:
         with opened if group.is_main else nullcontext():
             # the others look for last.ckpt only once the folder is prepared
             group.any(False)
-            return train(data, config, run, group, line)
+            return train(data, config, run, group, line, self.log_to)
 
     def _conclude(self, result: TrainResult, run: RunFolder, line: ProgressLine) -> None:
         if result.iteration < self.config.iterations:

@@ -1,6 +1,7 @@
 """The training loop (method, section 3)."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from co2net.config import TrainConfig
-from co2net.settings import dump_config
+from co2net.settings import dump_config, flat_settings
 from co2net.training.batches import Batch, BatchLoader
 from co2net.training.best import Best, selection_score, update_best
 from co2net.training.checkpoints import CheckpointManager, RunState
@@ -49,6 +50,7 @@ def train(
     run: RunFolder,
     group: ProcessGroup,
     line: ProgressLine,
+    log_to: Sequence[str] = (),
 ) -> TrainResult:
     """Train in `run`, from its last.ckpt if there is one, else from the start.
 
@@ -63,13 +65,15 @@ def train(
         run: An open run folder.
         group: The processes that train together.
         line: Where progress and notes go.
+        log_to: Loggers, as `MetricsWriter` takes them.
 
     Returns:
         How the run ended.
 
     Raises:
         InputError: last.ckpt belongs to another run, features to evaluate on are damaged or not
-            finite, or a file cannot be written.
+            finite, a file cannot be written, or a logger fails.
+        MissingDependencyError: A logger's package is not installed.
         TrainingFailed: The loss is NaN or infinite; last.ckpt is the state before that batch.
         OutOfMemory: A batch or a video to evaluate does not fit the device.
     """
@@ -81,14 +85,15 @@ def train(
     if group.is_main:
         run.write_config(dump_config(config))
         run.log_environment({"iteration": at.iteration, **describe_environment(group)})
-    metrics = MetricsWriter(run if group.is_main else None, first=at.iteration + 1)
+    logged_run = run if group.is_main else None
+    metrics = MetricsWriter(logged_run, at.iteration + 1, log_to, flat_settings(config))
     loader = BatchLoader(
         sampler, data.names, data.labels, data.dataset.features, pinned=group.device.type == "cuda"
     )
     interrupted = False
     stopping = finish_on_interrupt("iteration")
     with stopping as interruption, metrics, loader as batches:
-        for note in (*data.notes, data.unpaired_note(sampler), metrics.note):
+        for note in (*data.notes, data.unpaired_note(sampler), *metrics.notes):
             if note:
                 line.note(f"note: {note}")
         if at.awaits_evaluation:

@@ -1,13 +1,16 @@
-"""The metrics of a run, in metrics.jsonl and TensorBoard's event files."""
+"""The metrics of a run, in metrics.jsonl and where its loggers show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from co2net.training.best import headline_average
+from co2net.training.loggers import Logger, open_loggers
 from co2net.training.run_folder import RunFolder
 from co2net.training.validation import DetectionScores, LabelScores
-from co2net_runtime.errors import InputError
+from co2net_runtime.errors import MissingDependencyError
 
 NO_TENSORBOARD = (
     "TensorBoard events are not written: tensorboard is not installed (pip install "
@@ -21,31 +24,38 @@ class MetricsWriter:
     Args:
         run: Where to write; None, as in the processes that are not the main one, writes nothing.
         first: Events of a killed run from this iteration on are hidden.
+        log_to: Loggers besides metrics.jsonl; without any, TensorBoard where it is installed.
+        settings: What the loggers show as the run's settings.
     """
 
-    def __init__(self, run: RunFolder | None, first: int) -> None:
+    def __init__(
+        self,
+        run: RunFolder | None,
+        first: int,
+        log_to: Sequence[str] = (),
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._run, self._first = run, first
-        self._events: Any = None
-        self.note: str | None = None  # a line for the user about what is not recorded
+        self._log_to, self._settings = log_to, settings
+        self._loggers: list[Logger] = []
+        self.notes: list[str] = []  # lines for the user about where it is recorded
 
     def __enter__(self) -> "MetricsWriter":
         if self._run is not None:
+            names = self._log_to or ("tensorboard",)
             try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                self.note = NO_TENSORBOARD
-            else:
-                self._events = SummaryWriter(str(self._run.tensorboard), purge_step=self._first)
+                self._loggers = open_loggers(names, self._run, self._first, self._settings)
+            except MissingDependencyError:
+                if self._log_to:
+                    raise
+                self.notes.append(NO_TENSORBOARD)
+            self.notes += [f"logging to {each.place}" for each in self._loggers if each.place]
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._events is None:
-            return
-        try:
-            self._events.close()
-        except OSError as error:
-            if kind is None:  # else the same full disk has been reported
-                raise self._failed(error) from error
+        with ExitStack() as closing:
+            for logger in self._loggers:
+                closing.callback(logger.close, failed=kind is not None)
 
     def iteration(self, iteration: int, values: Mapping[str, float]) -> None:
         """Record an iteration: loss terms, learning rate, gradient norm, seconds."""
@@ -74,17 +84,9 @@ class MetricsWriter:
         self._run.log(record)
 
     def _scalars(self, group: str, values: Mapping[str, float], iteration: int) -> None:
-        if self._events is None:
-            return
-        try:
-            for name, value in values.items():
-                self._events.add_scalar(f"{group}/{name}", value, iteration)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> InputError:
-        assert self._run is not None
-        return InputError(f"{self._run.tensorboard}: cannot write it: {error.strerror or error}")
+        named = {f"{group}/{name}": value for name, value in values.items()}
+        for logger in self._loggers:
+            logger.scalars(named, iteration)
 
 
 def describe_scores(detection: DetectionScores | None, labels: LabelScores | None) -> str:

@@ -27,6 +27,9 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.curves = self.path / "curves.png"
         self.tensorboard = self.path / "tensorboard"  # folder of event files
+        self.wandb = self.path / "wandb"  # folder of runs at Weights & Biases
+        self.mlruns = self.path / "mlruns"  # MLflow's files, unless it has a server
+        self.loggers = self.path / "loggers.json"  # ids of the run at these two
 
     @contextmanager
     def open(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:

@@ -25,11 +25,11 @@ _PATH = click.Path(path_type=Path)
 
 
 OPTION_GROUPS = {
-    "int8": "--calibration --calibration-videos --calibration-method --float-layer "
-    "--strict --sensitivity",
+    "int8": "--calibration-videos --calibration-method --float-layer --strict --sensitivity",
     "Gate": "--gate --no-gate --held-out-videos",
     "Published checkpoint": "--published --pool-kernel",
     **DATASET_GROUPS,
+    "Data": f"--data {DATASET_GROUPS['Data']}",
 }
 
 
@@ -44,10 +44,10 @@ OPTION_GROUPS = {
     help="What the graph computes in; inputs and outputs stay fp32.",
 )
 @click.option(
-    "--calibration",
+    "--data",
     type=_PATH,
     metavar="DATA",
-    help="Dataset: its training videos calibrate int8, its test videos judge decisions and mAP.",
+    help="Dataset: its test videos judge decisions and mAP, its training videos calibrate int8.",
 )
 @click.option(
     "--calibration-videos",
@@ -129,7 +129,7 @@ def main(
     checkpoint: Path,
     out: Path,
     precision: str,
-    calibration: Path | None,
+    data: Path | None,
     calibration_videos: int,
     calibration_method: str,
     held_out_videos: int | None,
@@ -165,15 +165,15 @@ def main(
       co2net-export run/ model.onnx --chunks --live
       co2net-export co2.pkl model.onnx --published --classes classes.txt
       co2net-export run/best.ckpt fast.onnx --optimize cpu
-      co2net-export run/best.ckpt out/ --precision int8-cpu --calibration thumos14/
-      co2net-export run/best.ckpt out/ --precision int8-trt --calibration thumos14/ --sensitivity
+      co2net-export run/best.ckpt out/ --precision int8-cpu --data thumos14/
+      co2net-export run/best.ckpt out/ --precision int8-trt --data thumos14/ --sensitivity
     """
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
     from co2net_runtime.files.records import from_mapping
 
     if checkpoint.is_dir():
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
-    if calibration is None:
+    if data is None:
         _check_used(dataset_options, published)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
@@ -183,7 +183,7 @@ def main(
         "options",
     )
     exporter = _exporter(
-        loaded, checkpoint, opset, calibration, dataset_options, calibration_videos,
+        loaded, checkpoint, opset, data, dataset_options, calibration_videos,
         held_out_videos, quiet,
     )  # fmt: skip
     if sensitivity:
@@ -251,14 +251,14 @@ def _check_used(dataset_options: DatasetOptions, published: bool) -> None:
         if name not in of_the_model and getattr(dataset_options, name) != default:
             more = " or --published" if name == "classes" else ""
             option = name.replace("_", "-")
-            raise click.UsageError(f"--{option} is about DATA: it goes with --calibration{more}")
+            raise click.UsageError(f"--{option} is about DATA: it goes with --data{more}")
 
 
 def _exporter(
     loaded: "Checkpoint",
     path: Path,
     opset: int,
-    calibration: Path | None,
+    data: Path | None,
     dataset_options: DatasetOptions,
     calibration_videos: int,
     held_out_videos: int | None,
@@ -270,14 +270,14 @@ def _exporter(
     from co2net_runtime.files.atomic import sha256
 
     dataset = split = None
-    if calibration is not None:
-        dataset = open_dataset(calibration, dataset_options)
+    if data is not None:
+        dataset = open_dataset(data, dataset_options)
         split = calibration_split(
             dataset, calibration_count=calibration_videos, held_out_count=held_out_videos
         )
         if dataset.timing != loaded.timing:
             note(
-                f"warning: {calibration} has a snippet every {dataset.timing.snippet_frames} "
+                f"warning: {data} has a snippet every {dataset.timing.snippet_frames} "
                 f"frames at {dataset.timing.fps:g} fps, the model was trained on "
                 f"{loaded.timing.snippet_frames} at {loaded.timing.fps:g}",
                 quiet=quiet,
@@ -316,7 +316,7 @@ def _print_report(artefact: "Artefact", quiet: bool) -> None:
     )
     decisions = report.decisions
     if decisions is None:
-        note("  decisions not compared: name a dataset with --calibration", quiet=quiet)
+        note("  decisions not compared: name a dataset with --data", quiet=quiet)
     else:
         note(
             f"  {decisions.segments} segments in {decisions.videos} held-out videos: "

@@ -215,7 +215,7 @@ class Exporter:
             return {}
         if self.dataset is None or self.split is None:
             raise InputError(
-                f"{options.precision} needs data to calibrate on: name it with --calibration DATA"
+                f"{options.precision} needs data to calibrate on: name it with --data DATA"
             )
         if options.precision not in self._histograms:
             label = f"calibrating on {len(self.split.calibration)} training videos"

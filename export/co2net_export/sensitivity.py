@@ -54,7 +54,7 @@ def sweep(
         InputError: There are no held-out videos, or nothing is lowered.
     """
     if held_out is None:
-        raise InputError("a sensitivity sweep needs held-out videos: name --calibration DATA")
+        raise InputError("a sensitivity sweep needs held-out videos: name --data DATA")
     if options.precision == "fp32":
         raise InputError("a sensitivity sweep needs a --precision lower than fp32")
     parameters = {node.name: node.input[1] for node in graph.graph.node if len(node.input) > 1}

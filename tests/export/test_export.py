@@ -214,7 +214,7 @@ def test_a_name_must_not_deny_the_precision(tmp_path, name, precision, fits):
 
 def test_int8_needs_data(tiny, tmp_path):
     exporter = Exporter(tiny.tiny_checkpoint(), checkpoint_sha256="")
-    with pytest.raises(InputError, match="--calibration DATA"):
+    with pytest.raises(InputError, match="--data DATA"):
         exporter.write(tmp_path / "model.onnx", PrecisionOptions(precision="int8-trt"))
 
 

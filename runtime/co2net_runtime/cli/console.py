@@ -111,7 +111,7 @@ class Command(_OneLineErrors):
         }
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and record[1]:  # arguments are told in the text
                 rows[heading_of.get(parameter.opts[0], "Options")].append(record)
         for heading, found in rows.items():
             if found:

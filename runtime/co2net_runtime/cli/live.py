@@ -92,7 +92,7 @@ OPTION_GROUPS = {
     default=LiveOptions.context,
     show_default=True,
     help="Replaces the mean of the whole video: the mean so far, an exponential mean, or "
-    "the mean of the training videos (co2net-export --live --calibration DATA).",
+    "the mean of the training videos (co2net-export --live --data DATA).",
 )
 @click.option(
     "--half-life", "half_life_s", type=_SECONDS, default=LiveOptions.half_life_s, show_default=True,

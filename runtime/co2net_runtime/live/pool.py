@@ -371,5 +371,5 @@ def _check_given(
     if needs_prior and context is None and not contract.context_prior:
         raise InputError(
             "this model holds no mean of its training features: export it with --live and "
-            "--calibration DATA, or choose another context"
+            "--data DATA, or choose another context"
         )

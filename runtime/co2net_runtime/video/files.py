@@ -23,22 +23,29 @@ DtypeName = Literal["float16", "float32"]
 _HEADER = 128
 
 
-def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
-    """Return the video files that files, folders and glob patterns name, by the files' stems.
+def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the video files that files, folders and glob patterns name, each once.
 
     Folders give their files with a video's suffix, sorted by name.
+
+    Raises InputError if an argument names nothing.
+    """
+    return list(dict.fromkeys(path for argument in arguments for path in _expand(Path(argument))))
+
+
+def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
+    """Return the video files that `list_videos` finds, by the files' stems.
 
     Raises InputError if an argument names nothing, or two files have the same stem.
     """
     found: dict[str, Path] = {}
-    for argument in arguments:
-        for path in _expand(Path(argument)):
-            earlier = found.setdefault(path.stem, path)
-            if earlier.resolve() != path.resolve():
-                raise InputError(
-                    f"{path}: has the same name as {earlier}: features are kept by name, so "
-                    "extract them apart"
-                )
+    for path in list_videos(arguments):
+        earlier = found.setdefault(path.stem, path)
+        if earlier.resolve() != path.resolve():
+            raise InputError(
+                f"{path}: has the same name as {earlier}: features are kept by name, so "
+                "extract them apart"
+            )
     return found
 
 

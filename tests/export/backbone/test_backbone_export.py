@@ -8,10 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from small_i3d import small_i3d
+from small_video import picture, write_backbone, write_video
 
 from co2net.backbone.weights import read_weights
 from co2net_export.backbone.cli import main
-from co2net_export.backbone.clips import made_up_clips, read_clips, scaled
+from co2net_export.backbone.clips import made_up_clips, scaled, video_clips
 from co2net_export.backbone.export import Backbone, export_backbone, i3d_backbone
 from co2net_export.backbone.graph import i3d_graph
 from co2net_export.backbone.int8 import (
@@ -24,6 +25,8 @@ from co2net_export.graph.session import open_graph, open_session
 from co2net_export.precision.calibration import Range
 from co2net_runtime.artefact.backbone import Flow, Scaling, read_backbone_contract
 from co2net_runtime.errors import GateError, InputError
+from co2net_runtime.video.decode import VideoReader
+from co2net_runtime.video.extract import Extractor
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +35,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for stream, channels in (("rgb", 3), ("flow", 2)):
         torch.save(small_i3d(channels, divisor=16).state_dict(), folder / f"{stream}.pt")
-    levels = np.random.default_rng(1).integers(0, 256, (4, 3, 16, 224, 224), dtype=np.uint8)
-    # from frame to frame and place to place alike, as video is
-    levels[:, :, 1:] = levels[:, :, :1]
-    np.save(folder / "clips.npy", levels)
+    write_video(folder / "videos" / "a.mp4", 34)
+    write_video(folder / "videos" / "b.mp4", 36, make=lambda index, *size: picture(-index, *size))
     return folder
 
 
@@ -109,10 +110,10 @@ def test_flow_says_which_flow(files, tmp_path):
     line = failure(files / "flow.pt", out, "--stream", "flow")
     assert "add --flow-algorithm" in line
     result = invoke(
-        files / "flow.pt", out, "--stream", "flow", "--flow-algorithm", "dis-fast", "--quiet"
+        files / "flow.pt", out, "--stream", "flow", "--flow-algorithm", "tvl1-half", "--quiet"
     )
     assert (result.exit_code, result.stderr) == (0, "")
-    assert read_backbone_contract(out).flow == Flow("dis-fast")
+    assert read_backbone_contract(out).flow == Flow("tvl1-half")
 
 
 def test_published_flow_weights_were_trained_on_tvl1(files, tmp_path, monkeypatch):
@@ -135,7 +136,7 @@ def test_int8(files, tmp_path):
     out = tmp_path / "rgb.int8-cpu.onnx"
     result = invoke(
         files / "rgb.pt", out, "--stream", "rgb", "--precision", "int8-cpu",
-        "--calibration", files / "clips.npy", "--gate", "max_abs=none", "--gate", "cosine=0.95",
+        "--calibration", files / "videos", "--gate", "max_abs=none", "--gate", "cosine=0.95",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     contract = read_backbone_contract(out)
@@ -203,37 +204,44 @@ def test_another_network_does_not_pass(rgb, tmp_path):
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--flow-algorithm", "tvl1"), "--stream flow"),
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--gate", "cosine"), "KEY=NUMBER"),
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--gate", "cosin=1"), "did you mean 'cosine'"),
-        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "rgb.pt"), "expected a .npy"),
-        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "empty"), "holds no .npy"),
+        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "rgb.pt"), "not a video"),
+        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "empty"), "no video file"),
+        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "no*.mp4"), "no file matches"),
+        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "short.mp4"), "1 clips of 16"),
     ],
 )
 def test_refusals(files, tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    write_video(tmp_path / "short.mp4", 31)
     for file in files.iterdir():
         (tmp_path / file.name).symlink_to(file)
     assert reason in failure(*arguments)
     assert not (tmp_path / "o.onnx").exists()
 
 
-def test_clips_are_levels_or_numbers(rgb, tmp_path):
-    levels = np.random.default_rng(0).integers(0, 256, (5, 3, 16, 224, 224), dtype=np.uint8)
-    np.save(tmp_path / "a.npy", levels[:2])
-    np.save(tmp_path / "b.npy", scaled(levels[2:].swapaxes(0, 1), Scaling()).swapaxes(0, 1))
-    clips = read_clips(tmp_path, rgb.contract, count=10)
-    for mine, level in zip(clips, levels, strict=True):
-        np.testing.assert_allclose(mine, level / 127.5 - 1, atol=1e-6)
-    assert len(read_clips(tmp_path, rgb.contract, count=3)) == 3
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_clips_are_those_of_extraction(tmp_path, stream):
+    for name, frames in (("a", 16 * 3), ("b", 16 * 2 + 5), ("short", 3)):
+        write_video(tmp_path / f"{name}.mp4", frames)
+    for each, channels in (("rgb", 3), ("flow", 2)):
+        write_backbone(tmp_path / f"{each}.onnx", each, channels)
+    contract = read_backbone_contract(tmp_path / f"{stream}.onnx")
+    expected = []
+    with Extractor.open(tmp_path / "rgb.onnx", tmp_path / "flow.onnx") as extractor:
+        for name in ("a", "b"):
+            with VideoReader(tmp_path / f"{name}.mp4") as video:
+                for clip in extractor.clips(video):
+                    levels = clip.rgb if stream == "rgb" else clip.flow()
+                    expected.append(scaled(levels.transpose(3, 0, 1, 2), contract.scaling))
+    assert len(expected) == 5
+    clips = video_clips([tmp_path], contract, count=10)
+    np.testing.assert_array_equal(list(clips), expected)
+    some = video_clips([str(tmp_path / "[ab]*.mp4")], contract, count=3)
+    np.testing.assert_array_equal(list(some), expected[::2])
     calibration, judges = clips.split()
-    assert (len(calibration), len(judges)) == (4, 1)
-    for array, reason in (
-        (levels[:1], "at least 2"),
-        (levels[:, :2], "expected clips"),
-        (levels.astype(np.float64), "found float64"),
-    ):
-        np.save(tmp_path / "c.npy", array)
-        with pytest.raises(InputError, match=reason):
-            read_clips(tmp_path / "c.npy", rgb.contract, count=10)
+    np.testing.assert_array_equal(list(judges), expected[3:4])
+    np.testing.assert_array_equal(list(calibration), expected[:3] + expected[4:])
 
 
 def test_scaling_by_channel():
