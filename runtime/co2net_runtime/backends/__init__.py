@@ -62,10 +62,10 @@ AnyContract_co = TypeVar("AnyContract_co", bound=GraphContract, covariant=True)
 class EngineInfo:
     """The engine that runs a model, for results and reports."""
 
-    engine: str  # "onnxruntime" or "tensorrt"
+    engine: str  # "onnxruntime", "openvino" or "tensorrt"
     version: str  # of the engine
-    provider: str  # ONNX Runtime's execution provider, or "TensorRT"
-    device: str  # "cpu", "cuda:0"
+    provider: str  # ONNX Runtime's execution provider, "OpenVINO" or "TensorRT"
+    device: str  # "cpu", "gpu" (Intel's), "cuda:0"
     precision: str  # that the network is computed in
     device_name: str = ""  # of a GPU
 
