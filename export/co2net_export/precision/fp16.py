@@ -11,6 +11,7 @@ from co2net_runtime.errors import BackendError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 FLOATS = {FLOAT, HALF}
+_SUFFIXES: dict[int, str] = {FLOAT: "float", HALF: "half"}
 
 
 def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
@@ -26,7 +27,7 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     half: set[str] = set()
     nodes: list[onnx.NodeProto] = []
-    cast_names: dict[tuple[str, int], str] = {}
+    casts: set[str] = set()
     kept: dict[str, onnx.TensorProto] = {}
 
     def as_type(name: str, wanted: int) -> str:
@@ -41,16 +42,11 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
             return tensor.name
         if (name in half) == (wanted == HALF):
             return name
-        key = (name, wanted)
-        if key not in cast_names:
-            suffix = "half" if wanted == HALF else "float"
-            cast_names[key] = f"{name}.{suffix}"
-            nodes.append(
-                onnx.helper.make_node(
-                    "Cast", [name], [cast_names[key]], name=f"Cast.{name}.{suffix}", to=wanted
-                )
-            )
-        return cast_names[key]
+        cast = f"{name}.{_SUFFIXES[wanted]}"
+        if cast not in casts:
+            casts.add(cast)
+            nodes.append(_cast(name, cast, wanted, of=name))
+        return cast
 
     outputs = {output.name for output in model.graph.output}
     for node in model.graph.node:
@@ -66,11 +62,7 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
                 continue
             if name in outputs:
                 copy.output[index] = f"{name}.half"
-                nodes.append(
-                    onnx.helper.make_node(
-                        "Cast", [f"{name}.half"], [name], name=f"Cast.{name}.float", to=FLOAT
-                    )
-                )
+                nodes.append(_cast(f"{name}.half", name, FLOAT, of=name))
             else:
                 half.add(name)
 
@@ -81,6 +73,11 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     result.graph.node.extend(nodes)
     result.graph.initializer.extend(kept.values())
     return result
+
+
+def _cast(value: str, result: str, to: int, *, of: str) -> onnx.NodeProto:
+    name = f"Cast.{of}.{_SUFFIXES[to]}"
+    return onnx.helper.make_node("Cast", [value], [result], name=name, to=to)
 
 
 def edges(model: onnx.ModelProto, layers: Container[str]) -> frozenset[str]:
