@@ -1,4 +1,4 @@
-"""Training runs side by side: the settings that differ, and the evaluations that they came to."""
+"""Training runs side by side: the settings that differ, and their evaluations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

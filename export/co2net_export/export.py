@@ -333,7 +333,7 @@ def sibling(path: Path, kind: GraphKind) -> Path:
 
 
 def check_name(path: Path, precision: Precision) -> None:
-    """Raise InputError for a name that is no ONNX file's, or that tells of another precision."""
+    """Raise InputError for a name that does not end in .onnx, or that names another precision."""
     if path.suffix != ".onnx":
         raise InputError(f"{path}: give the artefact a name that ends in .onnx")
     for kind in ("chunk", "live"):
@@ -346,7 +346,7 @@ def check_name(path: Path, precision: Precision) -> None:
 
 
 def _check_form(precision: Precision, *, live: bool, optimize: Optimize) -> None:
-    """Raise InputError for a graph that there is in fp32 only."""
+    """Raise InputError for a graph that exists in fp32 only."""
     if live and precision != "fp32":
         raise InputError(f"the graph for live streams is fp32, not {precision}")
     if optimize == "cpu" and precision != "fp32":

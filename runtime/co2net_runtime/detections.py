@@ -131,7 +131,7 @@ class Detections:
     def to_records(self) -> list[dict[str, Any]]:
         """Return the segments as ActivityNet result records, times in seconds, full precision.
 
-        With a key of ours, "confidence".
+        The key "confidence" is an addition of co2net.
         """
         return [
             {"label": one.label, "score": one.score, "confidence": confidence,

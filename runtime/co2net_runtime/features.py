@@ -49,7 +49,7 @@ class FeatureFile:
 
     @property
     def film(self) -> Path | None:
-        """The video that the features are extracted from now; None where they were before."""
+        """The video that the features are being extracted from; None if they exist already."""
         return None
 
     def read(self, feature_dim: int | None = None) -> Features:
@@ -106,7 +106,7 @@ class FeatureFile:
         return tuple(arrays)
 
     def cancel(self) -> None:
-        """End a reading in another thread that takes long; here none does."""
+        """Cancel a long reading in another thread; here none takes long."""
 
     def mapped(self) -> tuple[Array, ...]:
         """Return the arrays of `streams` if all of them are memory-mapped, else an empty tuple.
@@ -130,7 +130,7 @@ class FeatureFile:
 
 
 def common_length(rgb: int, flow: int, where: str) -> int:
-    """Return the snippets that both streams of a video have: the rule for all commands.
+    """Return the number of snippets that both streams have; the rule for all commands.
 
     Raises InputError if they differ by more than MAX_STREAM_DIFFERENCE; `where` names the source.
     """

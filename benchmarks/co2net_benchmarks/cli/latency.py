@@ -63,7 +63,7 @@ Examples:
     "--peers",
     "baselines",
     is_flag=True,
-    help="Also measure what one would take instead: torch.compile, plain export, OpenVINO.",
+    help="Also measure the alternatives: torch.compile, plain export, OpenVINO.",
 )
 @click.option(
     "--published-decoding",

@@ -43,7 +43,7 @@ Examples:
     "--no-peers",
     "no_baselines",
     is_flag=True,
-    help="Leave out what one would take instead.",
+    help="Do not measure the alternatives: torch.compile, plain export, OpenVINO.",
 )
 @click.option(
     "--quick",

@@ -65,7 +65,7 @@ def compare_artefact(
 
 
 def computed_precision(localizer: Localizer) -> str:
-    """Return the file's precision, or with --bf16 what the engine makes of it."""
+    """Return the file's precision, or with --bf16 the engine's."""
     if localizer.network.options.bf16:
         return localizer.engine.precision
     return localizer.contract.precision

@@ -203,7 +203,7 @@ def to_svg(figure: "Figure", name: str) -> str:
 
 
 def to_png(figure: "Figure") -> bytes:
-    """Return the chart as a PNG, for where a page cannot stand (a README)."""
+    """Return the chart as a PNG, for places that show no HTML (a README)."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     return content.getvalue()

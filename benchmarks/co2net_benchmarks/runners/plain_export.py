@@ -1,4 +1,4 @@
-"""What one does without co2net-export: torch.onnx.export of the training model, all defaults."""
+"""The alternative to co2net-export: torch.onnx.export of the training model, all defaults."""
 
 from pathlib import Path
 

@@ -43,7 +43,7 @@ class RunnerInfo:
     engine: str = ""
     precision: str = ""
     checkpoint_sha256: str = ""
-    macs_per_snippet: int | None = None  # None where nobody knows
+    macs_per_snippet: int | None = None  # None if unknown
     feature_dim: int = 0  # channels of a snippet
     snippet_s: float = 0.0  # seconds of video per snippet
 
@@ -87,7 +87,7 @@ class Runner(ABC):
 
     @classmethod
     def prepare(cls, path: Path, folder: Path) -> Path:  # noqa: ARG003  for those that export
-        """Return the file to open; what a user does once beforehand may be written to `folder`."""
+        """Return the file to open; work that a user does once may be written to `folder`."""
         return path
 
     @classmethod

@@ -147,7 +147,7 @@ def _torch_export(model: CO2Net, kind: GraphKind, opset: int) -> onnx.ModelProto
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's notes about its own internals off the user's terminal."""
+    """Keep the exporter's messages about its own internals off the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -37,7 +37,7 @@ def versions() -> Mapping[str, str]:
 
 
 def set_contract(model: onnx.ModelProto, contract: Contract | BackboneContract) -> None:
-    """Make the contract the model's metadata, for programs as JSON, for readers key by key."""
+    """Write the contract into the model's metadata, as JSON for programs, key by key for people."""
     text = contract.to_json()
     model.producer_name, model.producer_version = "co2net", VERSION
     del model.metadata_props[:]

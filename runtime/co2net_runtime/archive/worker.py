@@ -1,4 +1,4 @@
-"""One actor: opens the model once, takes a shard after another, publishes its file whole."""
+"""One actor: opens the model once, takes one shard after another, publishes its file whole."""
 
 import json
 import tempfile
@@ -86,7 +86,7 @@ class ShardWorker:
         earlier: Mapping[str, Any],
         failures: dict[str, str],
     ) -> Iterator[Outcome]:
-        """Yield what the network says; errors go into `failures`, under the file's own place."""
+        """Yield the network's results; errors go into `failures`, by the file's place."""
         with tempfile.TemporaryDirectory(prefix="co2net-archive-") as temporary:
             for names in [[video] for video in videos] if earlier else [list(videos)]:
                 died = [*earlier.get("died", []), *(names if earlier else [])]

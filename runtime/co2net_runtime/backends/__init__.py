@@ -71,7 +71,7 @@ class EngineInfo:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a GPU computes, so that batches pay."""
+        """Whether a GPU computes, so that batches pay off."""
         return self.device != "cpu"
 
     def __str__(self) -> str:

@@ -78,7 +78,7 @@ class _OneLineErrors(click.Command):
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a number that is none, "nan", is within no range."""
+        """Run the command; the number "nan" is outside every range."""
         for parameter in self.params:
             value = ctx.params.get(str(parameter.name))
             if isinstance(value, float) and math.isnan(value):
@@ -255,7 +255,7 @@ def _on_signals(
 
 @contextmanager
 def _as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+    """Let SIGTERM end the block as Ctrl-C does: children stop, temporary files are removed.
 
     In the middle of an import either comes out as any error, such as a module that is not there:
     that is an interrupt, too.
@@ -278,7 +278,7 @@ def _as_interrupt() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open closed standard streams on the null device: else a file of ours takes their number."""
+    """Open closed standard streams on the null device; else a file would take their number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -289,7 +289,7 @@ def _open_standard_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """Let what stdout still holds go nowhere when Python flushes it at the exit."""
+    """Discard what stdout still holds when Python flushes it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):

@@ -122,7 +122,7 @@ def _may_recommend(model: Path, options: EngineOptions) -> bool:
 
 
 def to_markdown(checks: Sequence[Check], results: Sequence[Result]) -> str:
-    """Return the report that a user sends."""
+    """Return the report for a bug report."""
     lines = [
         "# co2net selftest",
         "",

@@ -140,7 +140,7 @@ class VideoProgress:
         self._draw(self._past + self._done)
 
     def finish_video(self, path: Path) -> None:
-        """Take that a video is done, or failed."""
+        """Note that a video is done, or failed."""
         self._past += self._lengths.get(path, 0.0)
         self._done = 0.0
         self._draw(self._past)
@@ -160,7 +160,7 @@ class VideoProgress:
 
 
 def _claimed_seconds(path: Path) -> float:
-    """Return a video's length as its container claims it; 0 where it does not or is unusable."""
+    """Return a video's length as its container claims it; 0 if it does not, or cannot be used."""
     try:
         with VideoReader(path) as video:
             return video.duration or 0.0

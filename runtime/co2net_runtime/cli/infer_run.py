@@ -182,7 +182,7 @@ def _check_outs(
 
 
 def _check_arguments(model: Path, features: Sequence[str]) -> None:
-    """Name the mistakes that would else be read as a damaged file.
+    """Catch mistakes that would otherwise look like a damaged file.
 
     Raises InputError.
     """

@@ -225,13 +225,13 @@ def _l4t_release(machine: Machine) -> tuple[int, str] | None:
 
 
 def power_mode(machine: Machine) -> str:
-    """Return the name of the Jetson's power mode, "" if it cannot be told."""
+    """Return the name of the Jetson's power mode, "" if unknown."""
     number = machine.text("/var/lib/nvpmodel/status").strip().removeprefix("pmode:")
     return _power_modes(machine).get(int(number), "") if number.isdecimal() else ""
 
 
 def _full_power_mode(machine: Machine) -> tuple[int, str] | None:
-    """Return number and name of the mode with the most power; None if it cannot be told.
+    """Return number and name of the mode with the most power; None if unknown.
 
     The number differs from board to board: MAXN_SUPER is 0 on one Orin Nano and 2 on another.
     """

@@ -45,7 +45,7 @@ class Check:
 
 
 class Machine:
-    """The questions that co2net-doctor asks; tests answer them in its place."""
+    """The questions that co2net-doctor asks of the machine; tests replace it."""
 
     def packages(self) -> dict[str, str]:
         """Return version by name, lower case, of every installed distribution."""

@@ -138,7 +138,7 @@ class Stream:
         return events + (self._final(self._components.finish()) if at_end else [])
 
     def state(self) -> StateArrays:
-        """Return all that later events depend on, as arrays."""
+        """Return everything that later events depend on, as arrays."""
         return {
             **self._components.state(),
             "offset": np.array([self.offset, self.memory.received, self._reported]),

@@ -52,7 +52,7 @@ def job_identity(
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Write the manifest, or check that the one that is there is of the same job.
+    """Write the manifest, or check that the existing one is of the same job.
 
     Of several processes that begin at once, one writes it and the others check.
 

@@ -15,7 +15,7 @@ from co2net_runtime.errors import BackendError
 
 
 class CaptureError(BackendError):
-    """CUDA cannot record these launches; they run all the same."""
+    """CUDA cannot record these launches; they run nevertheless."""
 
 
 STREAM_NON_BLOCKING = 1
@@ -82,11 +82,11 @@ class Cuda:
         self._call("cuMemcpyDtoHAsync_v2", to, source, size, self._stream)
 
     def synchronize(self) -> None:
-        """Wait for all that the stream holds."""
+        """Wait for everything in the stream."""
         self._call("cuStreamSynchronize", self._stream)
 
     def record(self, work: Callable[[], None]) -> ctypes.c_void_p:
-        """Return, ready to `launch`, what `work` puts into the stream; nothing of it runs now.
+        """Record the work that `work` puts into the stream, to `launch` later; nothing runs now.
 
         Raises CaptureError if `work` does what cannot be recorded, or the recording is refused.
         """
@@ -120,7 +120,7 @@ class Cuda:
         self._call("cuGraphExecDestroy", recorded)
 
     def close(self) -> None:
-        """Free the stream and let go of the GPU."""
+        """Free the stream and release the GPU."""
         try:
             self._call("cuStreamDestroy_v2", self._stream)
         finally:
@@ -157,7 +157,7 @@ class DeviceBuffer:
         return self._size
 
     def reserve(self, size: int) -> int:
-        """Return the address of at least `size` bytes; what was held is lost when it grows."""
+        """Return the address of at least `size` bytes; growing loses the content."""
         if size > self._size:
             self.free()
             self.address = self._cuda.allocate(size)
