@@ -1,7 +1,7 @@
 """Single-stream latency: one video at a time, all targets in turns; and cold starts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -81,16 +81,15 @@ class ColdStart:
     peak_rss_bytes: int | None
 
 
+@dataclass
 class _Turns:
     """The samples of one process at one length."""
 
-    def __init__(self, peak_rss_bytes: int | None) -> None:
-        """Begin after the warm-up, at which the peak was read."""
-        self.stages: dict[str, list[float]] = {}
-        self.totals: list[tuple[float, ...]] = []
-        self.busy_s: list[float] = []
-        self.segments = 0
-        self.peak_rss_bytes = peak_rss_bytes
+    peak_rss_bytes: int | None  # after the warm-up
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    totals: list[tuple[float, ...]] = field(default_factory=list)
+    busy_s: list[float] = field(default_factory=list)
+    segments: int = 0
 
     def add(self, answer: dict[str, Any], busy_s: float) -> None:
         for stage, seconds in answer["samples"].items():
@@ -142,14 +141,13 @@ class _Length:
     def results(self) -> list[LengthResult]:
         """Return one result for each process that has not failed."""
         measured = {process.name: self._turns[process.name] for process in self._pool.processes}
-        reference = next(iter(measured.values()), None)
         return [
             LengthResult(
                 target=name,
                 length=self.length,
                 stages={stage: summarize(samples) for stage, samples in turns.stages.items()},
                 p50_s=median_interval([percentile(turn, 50) for turn in turns.totals]),
-                ratio=paired_ratio(turns.totals, reference.totals),
+                ratio=paired_ratio(turns.totals, next(iter(measured.values())).totals),
                 segments=turns.segments,
                 peak_rss_bytes=turns.peak_rss_bytes,
                 busy_after_s=percentile(turns.busy_s, 50),
@@ -157,7 +155,6 @@ class _Length:
                 difference=self._differences[name],
             )
             for name, turns in measured.items()
-            if reference is not None
         ]
 
 
@@ -213,11 +210,8 @@ def measure_cold_starts(
             advance(1)
     results = []
     for name, times in starts.items():
-        medians = {
-            part: percentile([one[part] for one in times], 50)
-            for part in ("process_s", "import_s", "load_s", "first_s")
-        }
-        total = summarize([one["total_s"] for one in times])
+        total = summarize([one.pop("total_s") for one in times])
+        medians = {part: percentile([one[part] for one in times], 50) for part in times[0]}
         results.append(
             ColdStart(name, length, **medians, total_s=total, peak_rss_bytes=peaks[name])
         )

@@ -8,7 +8,6 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from co2net_benchmarks.runners.runner import RunnerInfo, Target
@@ -37,10 +36,7 @@ class Child:
         threads: for libraries that take it from the environment.
         """
         # the child imports what this process imports
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if threads:
             environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open until `close`
@@ -102,12 +98,7 @@ class Child:
     def __enter__(self) -> "Self":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self._process.kill()
         self.close()
