@@ -45,6 +45,8 @@ OPTION_GROUPS = {
 )
 @click.option(
     "--data",
+    "--calibration",  # its name before it also judged; scripts still say it
+    "data",
     type=_PATH,
     metavar="DATA",
     help="Dataset: its test videos judge decisions and mAP, its training videos calibrate int8.",
