@@ -43,13 +43,13 @@ def _map_table(results: AccuracyResults) -> Table:
         notes.append(f"{count:,} videos without predictions: {_MISSING[results.missing]}")
     if results.ambiguous:
         notes.append(
-            f"{results.ambiguous:,} more predictions overlap ambiguous intervals: left out"
+            f"{results.ambiguous:,} more predictions overlap ambiguous intervals and do not count"
         )
     if results.engine is not None:
         notes.append(results.engine)
     if results.classification_map is not None:
         notes.append(f"video classification mAP {_percent(results.classification_map)} %")
-    notes.append(f"the setting of: {used_by(options)}")
+    notes.append(f"same setting as: {used_by(options)}")
     title = f"{results.source}: mAP in % ({results.subset}, protocol {results.protocol})"
     return Table(
         title,
@@ -101,9 +101,9 @@ def _error_table(analysis: ErrorAnalysis) -> Table:
         ("type", "predictions", "in top G", "mAP without", "gain"),
         tuple(rows),
         explanations=(
-            "top G: of each class, as many as it has instances",
-            "wrong label: another class at the threshold; localization and confusion: own and "
-            "another class below it",
+            "top G: the G best predictions of each class that has G instances",
+            "wrong label: reaches the threshold with another class; localization and confusion: "
+            "overlap less, with the same and with another class",
         ),
     )
 
@@ -159,7 +159,7 @@ def _segment_tables(change: Comparison) -> list[Table]:
                 for name, kept, lost, gained in counts
             ),
             explanations=(
-                "segments: those of at least 0.1 of their video's best score",
+                "segments: those that score at least 0.1 of their video's best",
                 "instances: annotated ones that any prediction found",
             ),
         )
@@ -182,7 +182,7 @@ def _listing(name: str, segments: Sequence[Segment]) -> Table:
         for each in ranked[:_LISTED]
     ]
     more = len(segments) - len(rows)
-    notes = (f"and {more:,} more, all of them with --json",) if more else ()
+    notes = (f"and {more:,} more; --json lists all",) if more else ()
     return Table(name, ("video", "class", "from s", "to s", "score"), tuple(rows), notes)
 
 
