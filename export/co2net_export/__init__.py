@@ -8,7 +8,8 @@ parity        tensors, decisions and mAP against PyTorch, and the gate
 sensitivity   which layers cost accuracy, and which stay in float
 backbone      weights of a backbone -> ONNX
 model_card    the contract as a page for people
-cli           co2net-export; commands: the entry points
+file_names    the names of an artefact's files
+cli           co2net-export; report_text: what it says of a file; commands: the entry points
 """
 
 from co2net_runtime.version import VERSION as __version__

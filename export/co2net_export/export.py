@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from co2net.config import ModelConfig
 from co2net.data.dataset import Dataset
 from co2net.data.video import evenly
 from co2net_export.cpu.cpu_graph import optimize_for_cpu
+from co2net_export.file_names import check_name, sibling
 from co2net_export.graph.convert import (
     DEFAULT_OPSET,
     convert,
@@ -34,7 +34,6 @@ from co2net_export.precision.calibration import Histogram
 from co2net_export.precision.fp16 import with_rounding
 from co2net_export.precision.options import (
     FP32,
-    PRECISIONS,
     PrecisionOptions,
     calibrate,
     lower,
@@ -325,24 +324,6 @@ def dynamic_axes(graph: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
         )
         for value in (*graph.graph.input, *graph.graph.output)
     }
-
-
-def sibling(path: Path, kind: GraphKind) -> Path:
-    """Return the name of the graph of a kind that goes with NAME.onnx: NAME.KIND.onnx."""
-    return path if kind == "whole" else path.with_name(f"{path.stem}.{kind}.onnx")
-
-
-def check_name(path: Path, precision: Precision) -> None:
-    """Raise InputError for a name that does not end in .onnx, or that names another precision."""
-    if path.suffix != ".onnx":
-        raise InputError(f"{path}: give the artefact a name that ends in .onnx")
-    for kind in ("chunk", "live"):
-        if path.stem.endswith(f".{kind}"):
-            raise InputError(f"{path}: NAME.{kind}.onnx is the name of NAME.onnx's {kind} graph")
-    words = set(re.split(r"[^a-z0-9-]+", path.stem.lower()))
-    for named in (words & set(PRECISIONS), words & {name.partition("-")[0] for name in PRECISIONS}):
-        if named and precision not in named and precision.partition("-")[0] not in named:
-            raise InputError(f"{path}: the name says {min(named)}, the precision is {precision}")
 
 
 def _check_form(precision: Precision, *, live: bool, optimize: Optimize) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from co2net.data.dataset import DatasetOptions, open_dataset
 from co2net_export import export
-from co2net_export.export import Exporter, check_name
+from co2net_export.export import Exporter
+from co2net_export.file_names import check_name
 from co2net_export.graph import write as artefact
 from co2net_export.graph.session import open_graph, open_session
 from co2net_export.parity.gate import Gate

@@ -17,7 +17,7 @@ from co2net_export.backbone.clips import Clip, Clips, made_up_clips
 from co2net_export.backbone.graph import i3d_graph
 from co2net_export.backbone.int8 import quantize_backbone
 from co2net_export.backbone.parity import GATES, FeatureGate, FeatureParity, Rows, compare
-from co2net_export.export import check_name
+from co2net_export.file_names import check_name
 from co2net_export.graph.convert import DEFAULT_OPSET
 from co2net_export.graph.session import open_graph, open_session
 from co2net_export.graph.write import check_file, set_contract, staging, versions, write_model

@@ -113,34 +113,6 @@ class LivePool:
             raise
         return cls(backend, options, context, probabilities)
 
-    @classmethod
-    def from_state(
-        cls: type[Live],
-        path: str | os.PathLike[str],
-        state: Mapping[str, npt.NDArray[Any]],
-        options: LiveOptions = LiveOptions(),
-        **given: Any,
-    ) -> Live:
-        """Open a model and continue the streams of a saved state.
-
-        Args:
-            path: As `load` takes it.
-            state: What `state` returned.
-            options: The options that the streams had.
-            given: The keywords of `load`.
-
-        Raises:
-            InputError: The state belongs to another model or other options, or is damaged; else
-                as `load`.
-        """
-        pool = cls.load(path, options, **given)
-        try:
-            pool.restore(state)
-        except InputError:
-            pool.close()
-            raise
-        return pool
-
     @property
     def engine(self) -> EngineInfo:
         """The engine, its device and precision."""
