@@ -33,6 +33,7 @@ from co2net_export.parity.videos import Split, check_fits
 from co2net_export.precision.calibration import Histogram
 from co2net_export.precision.fp16 import with_rounding
 from co2net_export.precision.options import (
+    FOR_GPUS,
     FP32,
     PrecisionOptions,
     calibrate,
@@ -269,7 +270,7 @@ class Exporter:
         """Run the file, and compare it with the PyTorch model."""
         kind, halo = contract.graph, contract.receptive_field.attention
         session = open_session(file)
-        if contract.precision != "fp16":
+        if contract.precision not in FOR_GPUS:
             return self._parity.measure(session, kind=kind, halo=halo)
         # the file must run, but on a CPU its figures are better than on a GPU
         self._parity.tensors(session, kind=kind, halo=halo)

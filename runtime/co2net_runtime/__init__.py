@@ -13,6 +13,7 @@ decoding     (cas, attention) -> segments
 backends     ONNX Runtime, OpenVINO and TensorRT behind one protocol, and EngineOptions
 output       result files, subtitles, timelines, tasks for annotation tools
 shards       archives cut into parts; archive: the parts on a cluster
+serving      TritonLocalizer and co2net-triton: a model on a Triton Inference Server
 watching     figures, health and systemd, for operators
 diagnostics  co2net-doctor: checks, the selftest, the fastest engine
 files        atomic writing, records, locks, the cache folder
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from co2net_runtime.live.pool import LiveLocalizer, LivePool
     from co2net_runtime.live.stream import LiveOptions
     from co2net_runtime.localizer import Localizer
+    from co2net_runtime.serving.client import TritonLocalizer
     from co2net_runtime.video.localizer import VideoLocalizer
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "Localizer",
     "MissingDependencyError",
     "Segment",
+    "TritonLocalizer",
     "VideoLocalizer",
     "__version__",
 ]
@@ -65,6 +68,7 @@ _HOME = {
     "LivePool": "live.pool",
     "LiveOptions": "live.stream",
     "VideoLocalizer": "video.localizer",
+    "TritonLocalizer": "serving.client",
     "Co2netError": "errors",
     "InputError": "errors",
     "ContractError": "errors",

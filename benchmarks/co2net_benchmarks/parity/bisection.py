@@ -68,6 +68,8 @@ def _steps(branch: Branch, expected: Feeds, feeds: Feeds, tolerance: float) -> l
         values = found[name]
         if branch.rows is not None and values.ndim == 2 and expected[plain].ndim == 3:
             values = values[found[branch.rows]].transpose(0, 2, 1)  # (R, C) to (B, C, T)
+        if values.ndim == 4:  # files for GPUs: (B, C, 1, T)
+            values = values.squeeze(2)
         steps.append(_step(name, ours[name], expected[plain], values, tolerance))
     return steps
 

@@ -31,6 +31,7 @@ LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
 # threads.
 MIN_ROWS_NAME = "min_rows"
 MIN_ROWS = 80
+NEVER = 2**62  # no call has so many
 # no sensible model has wider layers: a damaged number is refused before memory is taken for it
 WIDEST = 1 << 20
 

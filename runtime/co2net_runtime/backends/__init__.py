@@ -12,7 +12,7 @@ tf32       whether NVIDIA's libraries may round fp32 products, process-wide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -94,6 +94,10 @@ class Backend(Protocol[AnyContract_co]):
     def max_length(self) -> int | None:
         """The longest video that the engine takes; None where there is no limit."""
 
+    @property
+    def layers(self) -> str:
+        """In words for reports: where its layers run, in which precision; "" if it cannot tell."""
+
     def max_batch(self, length: int) -> int | None:
         """Return the largest batch of videos of T = `length`; None where there is no limit.
 
@@ -104,6 +108,12 @@ class Backend(Protocol[AnyContract_co]):
         """Run the graph: input arrays by name -> output arrays by name.
 
         Raises BackendError if the engine refuses or fails, or the backend is closed.
+        """
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch; a GPU gets the next one while it computes.
+
+        To be taken to its end before the next call. Raises what `infer` and `batches` raise.
         """
 
     def close(self) -> None:

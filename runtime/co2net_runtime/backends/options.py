@@ -47,7 +47,8 @@ class EngineOptions:
     tensorrt: TensorRtOptions = TensorRtOptions()  # how TensorRT engines are built and run
     # of engines and compiled models; None: $CO2NET_CACHE, else the user's cache folder
     cache: str | os.PathLike[str] | None = None
-    # Of a file exported with --optimize cpu, on the CPU. "fast" is about twice as fast from 80
+    # Of a file exported with --optimize cpu, in ONNX Runtime on the CPU; other engines, and GPUs,
+    # take its plain form. "fast" is about twice as fast from 80
     # snippets a call on; opening it takes 0.3 s and the memory of its packed weights. "plain"
     # opens in milliseconds and is the better choice below 2000 snippets. Other files have one form.
     cpu_form: CpuForm = "fast"

@@ -8,7 +8,7 @@ from typing import Any, overload
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import AnyContract, Backend, GraphContract
-from co2net_runtime.backends.device import Device, gpus, is_arm
+from co2net_runtime.backends.device import Device, DeviceKind, gpus, is_arm
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
@@ -77,10 +77,13 @@ def open_backend(
         return opened
     contract = read(path)
     name = options.backend if options.backend != "auto" else _fastest(contract, options)
-    device = choose_device(name, options.device)
+    int8 = contract.precision.startswith("int8")
+    # ONNX Runtime has int8 convolutions on CPUs only
+    by_itself = "cpu" if int8 and name == "onnxruntime" else "auto"
+    device = choose_device(name, by_itself if options.device == "auto" else options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
-    require_runnable(contract, path, name)
+    require_runnable(contract, path, name, device.kind)
     if options.bf16 and contract.optimize == "cpu":
         raise BackendError(
             f"{path}: Winograd's sums lose too much in bfloat16 (attention changes ten times "
@@ -124,6 +127,8 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     wants_gpu = wanted == "cuda" or (wanted is None and bool(gpus()))
     if wanted == "gpu":
         order = ["openvino"]
+    elif contract.precision == "int8-trt":
+        order = ["tensorrt", "onnxruntime"] if wants_gpu else ["onnxruntime"]
     elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
         order = ["openvino", "onnxruntime", "tensorrt"]
     missing: list[MissingDependencyError] = []
@@ -138,8 +143,6 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
 
 
 def _openvino_is_faster(contract: GraphContract, *, bf16: bool) -> bool:
-    if contract.precision == "int8-trt":
-        return False  # OpenVINO does not run it
     if bf16 and not is_arm():
         return True  # ONNX Runtime does not compute in bfloat16 here
     if not isinstance(contract, Contract):
@@ -178,7 +181,10 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def require_runnable(
-    contract: GraphContract, path: str | os.PathLike[str], name: BackendName
+    contract: GraphContract,
+    path: str | os.PathLike[str],
+    name: BackendName,
+    device: DeviceKind,
 ) -> None:
     """Raise BackendError if the backend cannot run the file's precision or form."""
     if contract.optimize == "cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
@@ -190,6 +196,11 @@ def require_runnable(
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
             "export with --precision int8-trt"
+        )
+    if contract.precision.startswith("int8") and (name, device) == ("onnxruntime", "cuda"):
+        raise BackendError(
+            f"{path}: ONNX Runtime multiplies int8 on CPUs only; on a GPU it would convert to "
+            "float and back around each layer: use fp16, or int8-trt with TensorRT"
         )
     if contract.precision == "int8-trt" and name == "openvino":
         raise BackendError(

@@ -132,7 +132,7 @@ def build_ahead(
     TensorRT, BackendError if TensorRT refuses.
     """
     contract = read_any_contract(model)
-    require_runnable(contract, model, "tensorrt")
+    require_runnable(contract, model, "tensorrt", device.kind)
     if isinstance(contract, BackboneContract):
         options = replace(options, tensorrt=for_clips(options.tensorrt))
     target = here(device)

@@ -66,8 +66,8 @@ def describe(
     """Return the origin of the results: model, engine and options."""
     contract, engine = localizer.contract, localizer.network.options
     run: dict[str, Any] = {"threads": engine.threads}
-    if contract.optimize == "cpu":
-        run["cpu_form"] = engine.cpu_form
+    if localizer.network.cpu_form is not None:
+        run["cpu_form"] = localizer.network.cpu_form
     return {
         "model": model.name,
         "model_sha256": model_sha256,

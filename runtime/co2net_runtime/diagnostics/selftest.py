@@ -13,7 +13,7 @@ import numpy as np
 
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.backends.device import gpus
+from co2net_runtime.backends.device import Device, gpus
 from co2net_runtime.backends.options import BackendName
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import CPU, CUDA, TENSORRT
@@ -141,7 +141,7 @@ def run(
         expected = None if models else _shipped_results()
         for setup in setups():
             try:
-                require_runnable(contract, model, setup.backend)
+                require_runnable(contract, model, setup.backend, Device.parse(setup.device).kind)
             except BackendError:
                 continue
             row = Result(model.name, contract.precision, str(setup), "not here", setup.lacking())

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Backend
+from co2net_runtime.backends import Arrays, Backend
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.features import Features, check_features, check_rows, common_length
 from co2net_runtime.files.npy import check_not_cut
@@ -106,14 +106,16 @@ def run_in_chunks(
     context = rows.mean() if context is None else context
     cas = np.empty((len(rows), len(contract.classes) + 1), np.float32)
     attention = np.empty(len(rows), np.float32)
-    for part in split(len(rows), chunk, contract.receptive_field.halo):
-        outputs = graph.infer(
-            {
-                "features": rows.read(part.low, part.high)[np.newaxis],
-                "lengths": np.array([part.high - part.low], np.int64),
-                "context": context[np.newaxis],
-            }
-        )
+    parts = list(split(len(rows), chunk, contract.receptive_field.halo))
+    batches: Iterator[Arrays] = (
+        {
+            "features": rows.read(part.low, part.high)[np.newaxis],
+            "lengths": np.array([part.high - part.low], np.int64),
+            "context": context[np.newaxis],
+        }
+        for part in parts
+    )
+    for part, outputs in zip(parts, graph.infer_each(batches), strict=True):
         inner = slice(part.start - part.low, part.stop - part.low)
         cas[part.start : part.stop] = outputs["cas"][0, inner]
         attention[part.start : part.stop] = outputs["attention"][0, inner, 0]

@@ -1,11 +1,15 @@
 """Many feature files through one Network at constant memory, reading ahead of it."""
 
+from __future__ import annotations
+
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.features import FeatureFile, Features
@@ -16,7 +20,11 @@ from co2net_runtime.network.network import Activations, Network
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    Reading: TypeAlias = tuple[FeatureFile, Future[Features | FeatureRows]]
+
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 # videos looked at together, in batches: among this many there are some of similar length
 WINDOW = 4
@@ -38,14 +46,40 @@ def run_files(
 ) -> Generator[Outcome, None, None]:
     """Run the network on each file, in the files' order; failures are outcomes, too.
 
-    At most two windows of videos are held at once (a window is one video where batches are off),
-    however many files there are.
+    However many files there are, at most two windows of videos are held at once, on a GPU three (a
+    window is one video where batches are off). A GPU computes the next window while the caller
+    works on the outcomes of the last.
 
     Args:
         network: The opened model.
         files: The feature files, one a video.
         size: The largest batch, as in `Network.run`.
     """
+    with contextlib.closing(_windows(network, files, size)) as windows:
+        outcomes = (partial(_run_window, network, window, size) for window in windows)
+        yield from chain.from_iterable(
+            _one_ahead(outcomes) if network.engine.on_gpu else (run() for run in outcomes)
+        )
+
+
+def _one_ahead(calls: Iterator[Callable[[], Value]]) -> Iterator[Value]:
+    """Yield what the calls return; while the caller looks at one, a thread makes the next one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-network") as thread:
+        ahead: deque[Future[Value]] = deque()
+        for call in calls:
+            ahead.append(thread.submit(call))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _windows(
+    network: Network, files: Iterable[FeatureFile], size: int | None
+) -> Generator[list[Reading], None, None]:
+    """Yield the videos that are looked at together, and read two windows ahead."""
     batch = network.batch_size(size)
     window = WINDOW * batch if batch > 1 else 1
     packed = network.is_packing and size is None
@@ -53,8 +87,8 @@ def run_files(
         window = PACKED_WINDOW
     from concurrent.futures import ThreadPoolExecutor  # who runs single videos starts faster
 
-    reading: deque[tuple[FeatureFile, Future[Features | FeatureRows]]] = deque()
-    taken: list[tuple[FeatureFile, Future[Features | FeatureRows]]] = []
+    reading: deque[Reading] = deque()
+    taken: list[Reading] = []
     waiting = iter(files)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-read") as reader:
         try:
@@ -66,14 +100,14 @@ def run_files(
                 taken = [reading.popleft()]
                 while reading and len(taken) < window and not (packed and _fills(taken)):
                     taken.append(reading.popleft())
-                yield from _run_window(network, taken, size)
+                yield taken
         finally:
             for file, future in (*taken, *reading):
                 file.cancel()
                 future.cancel()
 
 
-def _fills(window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]]) -> bool:
+def _fills(window: list[Reading]) -> bool:
     """Return whether the videos taken so far fill a packed call."""
     lengths = [len(future.result()) for _, future in window if future.exception() is None]
     return sum(lengths) >= PACKED_SNIPPETS
@@ -88,11 +122,7 @@ def _read(file: FeatureFile, network: Network) -> Features | FeatureRows:
     return file.read(feature_dim)
 
 
-def _run_window(
-    network: Network,
-    window: list[tuple[FeatureFile, "Future[Features | FeatureRows]"]],
-    size: int | None,
-) -> Iterator[Outcome]:
+def _run_window(network: Network, window: list[Reading], size: int | None) -> list[Outcome]:
     read: dict[int, Features | FeatureRows] = {}
     outcomes: dict[int, Outcome] = {}
     for index, (file, future) in enumerate(window):
@@ -104,17 +134,15 @@ def _run_window(
             large = InputError(f"{file.path}: its features do not fit into this machine's memory")
             outcomes[index] = Outcome(file, error=large)
     activations = dict(zip(read, _run(network, list(read.values()), size), strict=True))
-    for index, (file, _) in enumerate(window):
-        if index in outcomes:
-            yield outcomes[index]
-            continue
-        found = activations.pop(index)
+    for index, found in activations.items():
+        file = window[index][0]
         if isinstance(found, BackendError):
-            yield Outcome(file, error=BackendError(f"{file.path}: {found}"))
+            outcomes[index] = Outcome(file, error=BackendError(f"{file.path}: {found}"))
         elif isinstance(found, Co2netError):
-            yield Outcome(file, error=found)
+            outcomes[index] = Outcome(file, error=found)
         else:
-            yield Outcome(file, found)
+            outcomes[index] = Outcome(file, found)
+    return [outcomes[index] for index in range(len(window))]
 
 
 def _run(

@@ -126,6 +126,21 @@ def test_bf16_in_onnxruntime_is_for_arm(monkeypatch):
     assert session.get_session_options().get_session_config_entry(key) == "1"
 
 
+def test_an_optimized_file_takes_its_plain_form(videos):
+    """In the fast one, from 80 snippets on, OpenVINO computes the first snippet wrongly."""
+    ragged = videos(79, 80, 300, 90)
+    with (
+        Localizer.load(DATA / "tiny.onnx", CPU) as plain,
+        Localizer.load(DATA / "tiny_cpu.onnx", CPU) as optimized,
+    ):
+        assert optimized.network.cpu_form == "plain"
+        assert not optimized.network.is_packing
+        for one, other in zip(
+            plain.network.run(ragged), optimized.network.run(ragged), strict=True
+        ):
+            np.testing.assert_array_equal(one.cas, other.cas)
+
+
 def test_int8_for_tensorrt_is_refused():
     with pytest.raises(BackendError, match="export with --precision int8-cpu"):
         open_backend(DATA / "tiny.int8-trt.onnx", CPU)

@@ -56,7 +56,12 @@ class Driver:
 
     def cuDeviceGetAttribute(self, value, attribute, handle):
         major, minor = self._box.capability
-        value._obj.value = {75: major, 76: minor, 16: self._box.multiprocessors}[attribute]
+        value._obj.value = {
+            75: major,
+            76: minor,
+            16: self._box.multiprocessors,
+            18: int(self._box.cuda.integrated),
+        }[attribute]
         return 0
 
     def cuCtxPushCurrent_v2(self, context):

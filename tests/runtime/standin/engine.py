@@ -146,7 +146,6 @@ class Context:
             a <= size <= b for a, size, b in zip(low, shape, high, strict=True)
         ):
             return self._refuse(f"{name} {shape} is out of profile {self._profile}")
-        self._box.calls.append(("shape", self._profile, name, tuple(shape)))
         if self._shapes.get(name) != tuple(shape):
             self._shapes[name], self._settled = tuple(shape), False
             self._addresses.clear()
@@ -196,7 +195,10 @@ class Context:
                 return self._refuse("a call that cannot be recorded")
         self._settled = True
         self._box.executions += 1
-        stream.put(self._work(dict(self._shapes), dict(self._addresses)))
+        if stream.recording is None:
+            for name, shape in self._shapes.items():
+                self._box.calls.append(("shape", self._profile, name, shape))
+        stream.put("compute", self._work(dict(self._shapes), dict(self._addresses)))
         return True
 
     def _work(self, shapes, addresses):

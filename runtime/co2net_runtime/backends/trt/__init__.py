@@ -6,5 +6,6 @@ build      ONNX -> engine
 cache      engines on disk, each with a sidecar that says what it was built for
 backend    an engine behind the Backend protocol
 execution  contexts, buffers, CUDA graphs
+memory     buffers on the GPU and pinned ones of the CPU
 cuda       the few calls of the CUDA runtime
 """

@@ -130,4 +130,3 @@ def _timing_cache(config: "trt.IBuilderConfig", messages: Messages) -> bytes:
     except BackendError as error:
         logger.info("%s: the next build measures again", error)
         return b""
-        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
