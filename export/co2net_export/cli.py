@@ -25,7 +25,7 @@ _PATH = click.Path(path_type=Path)
 
 OPTION_GROUPS = {
     "int8": "--calibration-videos --calibration-method --float-layer --strict --sensitivity",
-    "Gate": "--gate --no-gate --held-out-videos",
+    "Gate": "--gate --bf16 --no-gate --held-out-videos",
     "Published checkpoint": "--published --pool-kernel",
     **DATASET_GROUPS,
     "Data": f"--data {DATASET_GROUPS['Data']}",
@@ -113,6 +113,12 @@ OPTION_GROUPS = {
     help="Move a bound on the differences from PyTorch: max_abs, mean_abs, segments, map_points; "
     "VALUE none lifts it. Repeatable.",
 )
+@click.option(
+    "--bf16",
+    is_flag=True,
+    help="Also judge the file as co2net-infer --bf16 computes it, by bounds of its own that --gate "
+    "moves, too. Needs OpenVINO and a processor with bfloat16.",
+)
 @click.option("--no-gate", is_flag=True, help="Write OUT whatever is measured; it will say so.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--published", is_flag=True, help="CHECKPOINT is a published CO2-Net state dict.")
@@ -129,7 +135,7 @@ OPTION_GROUPS = {
 def main(
     checkpoint: Path,
     out: Path,
-    precision: str,
+    precision: Precision,
     data: Path | None,
     calibration_videos: int,
     calibration_method: str,
@@ -143,6 +149,7 @@ def main(
     opset: int,
     external_data: bool,
     bounds: tuple[str, ...],
+    bf16: bool,
     no_gate: bool,
     overwrite: bool,
     published: bool,
@@ -169,14 +176,22 @@ def main(
       co2net-export run/best.ckpt out/ --precision int8-cpu --data thumos14/
       co2net-export run/best.ckpt out/ --precision int8-trt --data thumos14/ --sensitivity
     """
+    from co2net_export.names import check_form
+    from co2net_export.parity.gate import with_bf16
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
     from co2net_export.report_text import print_gain, print_report
     from co2net_runtime.files.records import from_mapping
 
+    if out.suffix not in ("", ".onnx") and not out.is_dir() and not sensitivity:
+        raise click.UsageError(
+            f"{out}: expected a name that ends in .onnx, or a folder: one that is there, or one "
+            "without an ending"
+        )
     if checkpoint.is_dir():
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
     if data is None:
         _check_used(dataset_options, published)
+    check_form(precision, live=live, optimize=optimize or "none", bf16=bf16)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
     options = from_mapping(
@@ -203,6 +218,7 @@ def main(
         out,
         options,
         gate=_gate(precision, optimize or "none", bounds),
+        bf16=_gate(with_bf16(precision), "none", bounds) if bf16 else None,
         enforce=not no_gate,
         strict=strict,
         chunks=chunks,

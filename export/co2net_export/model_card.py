@@ -96,6 +96,9 @@ def _parity(parity: Mapping[str, Any]) -> str:
     else:
         bounds = ", ".join(f"{key} {value:g}" for key, value in gate.items() if value is not None)
         lines.append(f"Enforced bounds: {bounds or 'none'}.")
+    rounded = parity.get("bf16")
+    if rounded is not None:
+        lines += [f"With --bf16: {line[2:]}" for line in _parity(rounded).splitlines()]
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -7,6 +7,7 @@ from co2net_export.graph.session import open_graph, open_session
 from co2net_export.parity.speed import speedup
 from co2net_export.precision.options import PrecisionOptions
 from co2net_runtime.cli.console import note
+from co2net_runtime.files.text import number_of
 
 
 def print_report(artefact: Artefact, *, quiet: bool) -> None:
@@ -23,7 +24,8 @@ def print_report(artefact: Artefact, *, quiet: bool) -> None:
         note("  decisions not compared: name a dataset with --data", quiet=quiet)
     else:
         note(
-            f"  {decisions.segments} segments in {decisions.videos} held-out videos: "
+            f"  {number_of(decisions.segments, 'segment')} in "
+            f"{number_of(decisions.videos, 'held-out video')}: "
             f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
             f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
             f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "
@@ -34,6 +36,14 @@ def print_report(artefact: Artefact, *, quiet: bool) -> None:
         note(
             f"  mAP {report.accuracy.artefact:.2f}, PyTorch {report.accuracy.reference:.2f} "
             f"({report.accuracy.difference:+.2f})",
+            quiet=quiet,
+        )
+    if artefact.bf16 is not None:
+        changed = artefact.bf16.decisions
+        segments = "" if changed is None else f"; {changed.changed:.2%} of the segments changed"
+        note(
+            f"  with --bf16: cas mean {artefact.bf16.tensors.cas.mean_abs:.1e}, attention mean "
+            f"{artefact.bf16.tensors.attention.mean_abs:.1e}{segments}",
             quiet=quiet,
         )
     for failure in artefact.failures:

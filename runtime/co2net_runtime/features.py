@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.files.npy import check_not_cut, map_npy, npz_shapes, parse_npy, read_npz
+from co2net_runtime.files.text import number_of
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +156,7 @@ def _open_arrays(
     file = Path(path)
     if str(path) == STDIN:
         return (parse_npy(sys.stdin.buffer.read(), "stdin"),)
-    if not file.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(file)
     if file.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a {' or '.join(SUFFIXES)} file")
     if file.stat().st_size == 0:
@@ -241,7 +242,7 @@ def check_features(rows: Array, where: str, feature_dim: int | None = None) -> F
     finite = np.isfinite(features)
     if not finite.all():
         snippets, channels = np.nonzero(~finite)
-        values = "1 value is" if len(snippets) == 1 else f"{len(snippets)} values are"
+        values = number_of(len(snippets), "value") + (" is" if len(snippets) == 1 else " are")
         raise InputError(
             f"{where}: {values} NaN or infinite (as float32), the first in snippet {snippets[0]}, "
             f"channel {channels[0]}"

@@ -108,7 +108,7 @@ allow_300_mib_more()
 print(localizer.network.run([features[:10]])[0].cas.shape)
 """
     one, batch, after = run(program).strip().splitlines()
-    assert "out of memory with 1 videos of T = 2000000" in one
+    assert "out of memory with 1 video of T = 2000000" in one
     assert "--chunk" in one
     assert "out of memory with 9 videos of T = 2000000 at once: use a smaller --batch" in batch
     assert after == "(10, 4)"

@@ -82,7 +82,7 @@ def judge_predictions(
         results[known] = found
     if results and not inside & set(results):
         raise InputError(
-            f"{path}: none of its {len(results)} videos is in the subset {subset!r} of "
+            f"{path}: none of its videos is in the subset {subset!r} of "
             f"{dataset.path} (found {next(iter(results))}, expected {videos[0].name} and the like)"
         )
     others = everywhere - inside

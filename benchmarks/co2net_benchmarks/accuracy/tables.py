@@ -10,6 +10,7 @@ from co2net_benchmarks.accuracy.judge import Missing
 from co2net_benchmarks.accuracy.protocols import used_by
 from co2net_benchmarks.accuracy.results import AccuracyResults
 from co2net_benchmarks.tables import Table
+from co2net_runtime.files.text import number_of
 
 _LISTED = 10
 _MISSING: Mapping[Missing, str] = {"missed": "all missed", "left-out": "left out"}
@@ -35,12 +36,12 @@ def _map_table(results: AccuracyResults) -> Table:
     measured = sum(each.ap is not None for each in results.classes)
     options = EvaluationOptions(cast(Protocol, results.protocol), results.tious)
     notes = [
-        f"{results.predictions:,} predictions, {results.instances:,} instances of {measured} of "
-        f"{len(results.classes)} classes in {results.videos:,} videos"
+        f"{_many(results.predictions, 'prediction')}, {_many(results.instances, 'instance')} of "
+        f"{measured} of {_many(len(results.classes), 'class')} in {_many(results.videos, 'video')}"
     ]
     if results.without_predictions:
         count = len(results.without_predictions)
-        notes.append(f"{count:,} videos without predictions: {_MISSING[results.missing]}")
+        notes.append(f"{_many(count, 'video')} without predictions: {_MISSING[results.missing]}")
     if results.ambiguous:
         notes.append(
             f"{results.ambiguous:,} more predictions overlap ambiguous intervals and do not count"
@@ -95,7 +96,7 @@ def _error_table(analysis: ErrorAnalysis) -> Table:
         for each in analysis.predictions
     ]
     missed = sum(each.missed for each in analysis.lengths)
-    rows.append((f"missed: {missed:,} instances", "", "", *costs["missed"]))
+    rows.append((f"missed: {_many(missed, 'instance')}", "", "", *costs["missed"]))
     return Table(
         f"errors at tIoU {_tiou(analysis.tiou)}, mAP {_percent(analysis.map)} %",
         ("type", "predictions", "in top G", "mAP without", "gain"),
@@ -210,3 +211,8 @@ def _percent(value: float) -> str:
 
 def _points(value: float) -> str:
     return f"{100 * value:+.2f}"
+
+
+def _many(count: int, noun: str) -> str:
+    """Return a count with its noun and commas between thousands."""
+    return number_of(count, noun).replace(str(count), f"{count:,}", 1)

@@ -14,8 +14,10 @@ from co2net_benchmarks.tables import Table
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.options import BACKENDS
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import MOST_THREADS
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
+from co2net_runtime.options import LONGEST_VIDEO
 
 PATH = click.Path(path_type=Path)
 
@@ -37,8 +39,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     name = "numbers"
 
-    def __init__(self, what: str, example: str) -> None:
-        """Remember what is counted, for the error message."""
+    def __init__(self, what: str, example: str, most: int | None = None) -> None:
+        """Remember what is counted, for the error message, and the largest number."""
+        self._what, self._most = what, most
         self._expected = f"expected {what}, each at least 1, as in {example}"
 
     def convert(
@@ -53,16 +56,18 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             numbers = (0,)
         if numbers[0] < 1:
             self.fail(f"{value!r}: {self._expected}", param, ctx)
+        if self._most is not None and numbers[-1] > self._most:
+            self.fail(f"{numbers[-1]}: {self._what} are at most {self._most}", param, ctx)
         return numbers
 
 
-LENGTHS = Numbers("lengths in snippets", "50,250")
+LENGTHS = Numbers("lengths in snippets", "50,250", LONGEST_VIDEO)
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --threads, --device, --backend and --bf16; they arrive as `engine`."""
 
-    @click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator.")
+    @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of an operator.")
     @click.option("--device", default="auto", help="cpu, cuda:0, ...  [default: auto]")
     @click.option(
         "--backend", type=click.Choice(BACKENDS), default="auto", help="Engine of the runtime."

@@ -11,6 +11,7 @@ from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path, output_folder, write_text
 from co2net_runtime.files.records import from_mapping
+from co2net_runtime.files.text import number_of
 
 EPILOG = """
 \b
@@ -125,7 +126,7 @@ def report(
         with atomic_path(out.with_suffix(".png")) as path:
             path.write_bytes(picture)
         click.echo(out.with_suffix(".png"))
-    console.note(f"{len(read)} runs", quiet=quiet)
+    console.note(number_of(len(read), "run"), quiet=quiet)
 
 
 def _compare(

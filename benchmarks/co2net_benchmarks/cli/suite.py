@@ -10,6 +10,7 @@ from co2net_benchmarks.cli.parity import parity
 from co2net_benchmarks.cli.report import report
 from co2net_benchmarks.runners.targets import parse_targets
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import MOST_THREADS
 from co2net_runtime.files.atomic import output_folder
 
 EPILOG = """
@@ -37,7 +38,7 @@ Examples:
     show_default=True,
     help="Lengths of the videos whose latency is measured, in snippets.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engines.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of the engines.")
 @click.option(
     "--no-baselines",
     "--no-peers",

@@ -60,6 +60,11 @@ class LengthResult:
     # of max(1, max |cas|); None: an output is not finite, or the run file is an older one
     difference: float | None = None
 
+    def __post_init__(self) -> None:
+        for stage in ("read", "network", "decode", "total"):
+            if stage not in self.stages:
+                raise ValueError(f"{self.target}: its stages lack {stage!r}")
+
     def flops(self, macs_per_snippet: int | None) -> float | None:
         """Return the network's nominal FLOP/s at its median, None without its arithmetic."""
         if macs_per_snippet is None:

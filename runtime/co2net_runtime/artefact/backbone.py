@@ -16,6 +16,7 @@ from co2net_runtime.artefact.contract import (
 from co2net_runtime.artefact.onnx_file import read_metadata
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 CLIPS_INPUT = "clips"
@@ -110,8 +111,8 @@ class BackboneContract:
             count = len(getattr(self.scaling, name))
             if count not in (1, self.channels):
                 raise ValueError(
-                    f"the scaling's {name} has {count} values, the {self.stream} stream "
-                    f"{self.channels} channels"
+                    f"the scaling's {name} has {number_of(count, 'value')}, the {self.stream} "
+                    f"stream {self.channels} channels"
                 )
         if (self.flow is None) != (self.stream == "rgb"):
             raise ValueError("a flow backbone must say what its flow is, an RGB backbone has none")

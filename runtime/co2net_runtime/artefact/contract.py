@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
-from co2net_runtime.files.text import parse_json
+from co2net_runtime.files.text import number_of, parse_json
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -108,8 +108,8 @@ class Contract:
             raise ValueError("the context prior holds values that are not finite")
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
-                f"the context prior has {len(self.context_prior)} values, the features "
-                f"{self.feature_dim}"
+                f"the context prior has {number_of(len(self.context_prior), 'value')}, the "
+                f"features {self.feature_dim}"
             )
 
     @property

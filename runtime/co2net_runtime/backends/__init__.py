@@ -12,12 +12,15 @@ tf32       whether NVIDIA's libraries may round fp32 products, process-wide
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from co2net_runtime.backends.device import LOST, STICKY
 from co2net_runtime.backends.options import EngineOptions
-from co2net_runtime.errors import BackendError
+from co2net_runtime.errors import BackendError, DeviceLostError
+from co2net_runtime.files.text import number_of
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
     import numpy.typing as npt
@@ -34,6 +37,8 @@ __all__ = [
 
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
+# as ONNX Runtime writes it
+CUDA_FAILURE = re.compile(r"CUDA failure (\d+)")
 # what engines and drivers write when memory is short, in lower case
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "failed to allocate", "bfcarena")
 
@@ -127,14 +132,20 @@ class Backend(Protocol[AnyContract_co]):
 
 
 def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
-    """Return the error for an inference that failed, with advice where memory ran out."""
+    """Return the error for an inference that failed, with advice where memory ran out.
+
+    It is a DeviceLostError where CUDA will do nothing more for this process.
+    """
     text = " ".join(message.split())
+    if (code := CUDA_FAILURE.search(text)) and int(code.group(1)) in STICKY:
+        return DeviceLostError(f"{engine}: {text}: {LOST}")
     if not any(sign in text.lower() for sign in OUT_OF_MEMORY):
         return BackendError(f"{engine}: {text}")
     if "features" in feeds:
         batch, length = feeds["features"].shape[:2]
         return BackendError(
-            f"{engine}: out of memory with {batch} videos of T = {length} at once: use a smaller "
+            f"{engine}: out of memory with {number_of(batch, 'video')} of T = {length} at once: "
+            "use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )

@@ -1,6 +1,5 @@
 """The work of co2net-archive: plans the shards, lets Ray compute them, reports."""
 
-import dataclasses
 import os
 import secrets
 import time
@@ -14,7 +13,6 @@ import click
 from co2net_runtime.archive.cluster import Cluster, run_shards
 from co2net_runtime.archive.inputs import find_archive
 from co2net_runtime.archive.worker import WorkerOptions
-from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, describe
@@ -22,7 +20,9 @@ from co2net_runtime.cli.infer_shard import THREADS
 from co2net_runtime.errors import InputError, MissingDependencyError
 from co2net_runtime.feature_files import expand_lists
 from co2net_runtime.features import FeatureFile
-from co2net_runtime.files.atomic import output_file, output_folder, sha256, sweep_temporaries
+from co2net_runtime.files.atomic import output_file, output_folder, sweep_temporaries
+from co2net_runtime.files.digest import begin_sha256
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.shards.folder import claim, job_identity, read_failures, shard_path
 from co2net_runtime.shards.plan import names_sha256, shard_all
@@ -57,12 +57,11 @@ def archive(
     shards = dict(enumerate(shard_all(places, count)))
     folder = output_folder(out).absolute()
     engine["threads"] = engine["threads"] or THREADS
-    options = engine_options(engine)
     local = (FeatureFile(name, Path(place)) for name, place in places.items())
-    form = choose_cpu_form(10**9 if "://" in str(file.path) else file.length() for file in local)
-    options = dataclasses.replace(options, cpu_form=form)
+    lengths = (10**9 if "://" in str(file.path) else file.length() for file in local)
+    options = engine_options(engine).suiting(lengths)
     with Localizer.load(model, options) as localizer:
-        made_by = describe(model, sha256(model), localizer, Choice(min_score, top_k))
+        made_by = describe(model, begin_sha256(model)(), localizer, Choice(min_score, top_k))
         size = localizer.network.batch_size(batch)
         info = localizer.engine
     digest = names_sha256([*places])
@@ -131,14 +130,16 @@ def _report(
             failed += 1
     for index in missing:
         first = shards[index][0] if shards[index] else "no video"
-        text = f"{shard_path(folder, index)}: not done ({len(shards[index])} videos from {first})"
+        videos = number_of(len(shards[index]), "video")
+        text = f"{shard_path(folder, index)}: not done ({videos} from {first})"
         console.report_error("co2net-archive", text)
     figures.set("co2net_shards_total", len(missing), result="failed")
     figures.update(force=True)
     rate = totals.get("video_s", 0) / max(totals.get("seconds", 0), 1e-9)
     console.note(
         f"{len(shards) - len(missing)} of {len(shards)} shards, {len(shards) - tried} of them "
-        f"already there; {totals.get('done', 0):.0f} videos now, {failed} failed in all; "
+        f"already there; {number_of(round(totals.get('done', 0)), 'video')} now, {failed} failed "
+        f"in all; "
         f"{rate:.0f} video-hours an hour -> {folder}",
         quiet=quiet,
     )

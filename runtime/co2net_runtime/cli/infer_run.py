@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
-from co2net_runtime.backends import EngineOptions
-from co2net_runtime.backends.options import choose_cpu_form
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import engine_options
+from co2net_runtime.cli.engine_options import engine_options, note_bf16
 from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import expand_lists, find_feature_files
 from co2net_runtime.features import FeatureFile
-from co2net_runtime.files.atomic import begin_sha256, output_file, output_folder
+from co2net_runtime.files.atomic import output_file, output_folder
+from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.hub import local_model
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.choices import CONTINUED, ONE_VIDEO, FormatName
 from co2net_runtime.output.formats import Showing, json_lines, make_format
@@ -116,9 +116,11 @@ def infer(
         model = Path(local_model(model))
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
-        options = _options(engine, files)
+        # all files, also those that --skip-existing leaves out: a resumed run rounds as the first
+        options = engine_options(engine).suiting(file.length() for file in files)
         localizer = stack.enter_context(Localizer.load(model, options, chunk=chunk))
         console.note(str(localizer.engine), quiet=quiet)
+        note_bf16(options, localizer.contract, quiet=quiet)
         made_with: dict[str, Any] = {}
         if videos is not None:
             from co2net_runtime.cli.infer_video import extracted
@@ -251,15 +253,6 @@ def _check_places(
             )
 
 
-def _options(engine: dict[str, Any], files: Sequence[FeatureFile]) -> EngineOptions:
-    """Return the options in effect, with the form of a CPU-optimized model that suits the work.
-
-    All files count, also those that --skip-existing leaves out: a resumed run rounds as the first.
-    """
-    cpu_form = choose_cpu_form(file.length() for file in files)
-    return dataclasses.replace(engine_options(engine), cpu_form=cpu_form)
-
-
 def _report(
     job: Job, count: int, outs: Sequence[str], part: "ShardJob | None", *, quiet: bool
 ) -> None:
@@ -270,7 +263,7 @@ def _report(
     if part is None and not job.done and not job.skipped and not job.interrupted:
         raise InputError(f"none of the {count} files could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
-    videos = "1 video" if job.done == 1 else f"{job.done} videos"
+    videos = number_of(job.done, "video")
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]
     if job.skipped:
         counts.append(f"{job.skipped} already there")
@@ -280,7 +273,9 @@ def _report(
         console.note(f"{len(job.failures)} of {count} files failed")
     if job.interrupted:
         left = count - job.done - job.skipped - len(job.failures)
-        console.note(f"interrupted: {left} files are left; --skip-existing goes on with them")
+        console.note(
+            f"interrupted: {number_of(left, 'file')} left; --skip-existing goes on with them"
+        )
         context.exit(console.EXIT_INTERRUPTED)
     if job.failures:
         context.exit(console.EXIT_SOME_FAILED)

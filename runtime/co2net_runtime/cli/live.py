@@ -12,13 +12,19 @@ import click
 
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
-from co2net_runtime.cli.engine_options import ENGINE_GROUPS, engine_options, run_options
+from co2net_runtime.cli.engine_options import (
+    ENGINE_GROUPS,
+    engine_options,
+    note_bf16,
+    run_options,
+)
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.cli.video_options import video_options
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_file, sha256
+from co2net_runtime.files.atomic import output_file
+from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.lock import lock
-from co2net_runtime.files.text import read_text
+from co2net_runtime.files.text import number_of, read_text
 from co2net_runtime.live.arrivals import Source
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
@@ -232,7 +238,8 @@ def live(
         # beside cameras the options are the backbones', and the network of a stream is small
         head = chosen if rgb is None else replace(chosen, backend="auto", device="cpu")
         pool = stack.enter_context(LivePool.load(model, options, engine=head))
-        model_sha256 = sha256(live_path(model))
+        note_bf16(head, pool.contract, quiet=quiet)
+        model_sha256 = begin_sha256(live_path(model))()
         figures = Metrics(metrics)
         figures.model(
             {
@@ -256,7 +263,7 @@ def live(
             name: StreamQueue(_open(source, pool, cameras), queue, overflow, arrived.set)
             for name, source in named.items()
         }
-        streams_open = "1 stream" if len(queues) == 1 else f"{len(queues)} streams"
+        streams_open = number_of(len(queues), "stream")
         behind = f"outputs {pool.lookahead_s():.2f} s behind"
         console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
         if tick_s is None:

@@ -20,6 +20,7 @@ from co2net_runtime.diagnostics.probe import GIB, Check, Machine
 from co2net_runtime.diagnostics.selftest import synthetic_features
 from co2net_runtime.errors import Co2netError
 from co2net_runtime.files.cache import cache_folder, unusable
+from co2net_runtime.files.text import number_of
 from co2net_runtime.network.network import Network
 
 LOW_BYTES = 1 * GIB
@@ -138,7 +139,8 @@ def check_model(model: Path, options: EngineOptions) -> Check:
             network.run([synthetic_features(64, contract.feature_dim)])
             elapsed = time.perf_counter() - start
             return Check(
-                name, "ok", f"{contract.precision}, {len(contract.classes)} classes, features of "
+                name, "ok", f"{contract.precision}, {number_of(len(contract.classes), 'class')}, "
+                "features of "
                 f"{contract.feature_dim}; first result after {elapsed:.2f} s in {network.engine}",
             )  # fmt: skip
     except Co2netError as error:

@@ -13,12 +13,13 @@ from typing import Any
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path, write_text
+from co2net_runtime.files.text import read_json
 from co2net_runtime.output.formats import Records
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
-_ERROR = '{"error": '
+_ERROR = b'{"error": '
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -92,20 +93,25 @@ def write_shard(
 
 
 def read_failures(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (video, error) of a shard's file; its results are not read."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.startswith(_ERROR):
-                return
-            entry = json.loads(line)
-            yield entry["video"], entry["error"]
+    """Yield (video, error) of a shard's file; its results are not read.
+
+    Raises InputError if it is damaged.
+    """
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.startswith(_ERROR):
+                    return
+                entry = json.loads(line)
+                yield str(entry["video"]), str(entry["error"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged, expected a shard of co2net: remove it to have it computed again"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged, expected the manifest of a job: {error}") from error
+    found = read_json(path, "the manifest of a job")
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged, expected the manifest of a job")
     return found
@@ -117,4 +123,4 @@ def _difference(there: Mapping[str, Any], now: Mapping[str, Any], key: str) -> s
     if isinstance(one, dict) and isinstance(other, dict):
         name = next(name for name in {**one, **other} if one.get(name) != other.get(name))
         return f"{name} {_difference(one, other, name)}"
-    return f"is {one}, not {other}"
+    return f"is {json.dumps(one)}, not {json.dumps(other)}"

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.feature_files import is_pattern
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import atomic_path, output_folder
 from co2net_runtime.video import SUFFIXES
@@ -138,12 +139,12 @@ def _rewrite(file: BinaryIO, header: bytes) -> None:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # unlike Path's, false for names that cannot be
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
             raise InputError(f"{path}: no video file in this folder ({', '.join(SUFFIXES)})")
         return files
-    if not path.exists() and any(sign in str(path) for sign in "*?["):
+    if is_pattern(path):
         files = sorted(Path(name) for name in glob.glob(str(path)))  # noqa: PTH207  # any anchor
         if not files:
             raise InputError(f"{path}: no file matches this pattern")

@@ -252,7 +252,7 @@ def test_a_video_under_both_its_names_is_refused(annotations, write):
 def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
     path = write("p.json", predictions(c=[[0, 10, "Run", 0.9]]))
     done = run(path, annotations, "--subset", "Validation")
-    assert "1 predictions, 2 instances" in done.stdout
+    assert "1 prediction, 2 instances" in done.stdout
     lone = write("lone.json", document(c=["mine", [0, 10, "Run"]]))
     assert "100.00" in run(path, lone).stdout
 
@@ -282,7 +282,7 @@ BAD = {
     ),
     "no video of the subset": (
         predictions(z=[]), None, [],
-        "p.json: none of its 1 videos is in the subset 'test'",
+        "p.json: none of its videos is in the subset 'test'",
     ),
     "which subset": (
         GOOD, document(a=["x", [0, 1, "Run"]], b=["y"]), [],
@@ -406,7 +406,7 @@ def test_videos_without_features_count_alike_for_a_model_and_its_predictions(
         assert results["map"] == [map_] * 9, source
         assert results["without_predictions"] == ["video_17"]
         assert results["missing"] == missing
-    words = {"missed": "1 videos without predictions: all missed", "left-out": ": left out"}
+    words = {"missed": "1 video without predictions: all missed", "left-out": ": left out"}
     assert words[missing] in run(out, data, "--missing", missing).stdout
 
 

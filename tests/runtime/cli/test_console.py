@@ -125,4 +125,4 @@ def test_nan_is_within_no_range():
 
     done = CliRunner().invoke(wait, ["--seconds", "nan"])
     assert done.exit_code == 2
-    assert "Invalid value for '--seconds': nan is no number" in done.stderr
+    assert "Invalid value for '--seconds': nan: expected a number" in done.stderr

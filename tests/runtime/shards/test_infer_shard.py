@@ -77,7 +77,7 @@ def test_a_shard_of_nothing_but_bad_files_is_done(infer, tmp_path):
     ("change", "text"),
     [
         (["--threads", "2"], "options threads is 1, not 2"),
-        (["--top-k", "3"], "options top_k is None, not 3"),
+        (["--top-k", "3"], "options top_k is null, not 3"),
         (["--shard", "1/3"], "shards is 2, not 3"),
     ],
 )

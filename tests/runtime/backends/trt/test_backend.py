@@ -16,7 +16,7 @@ from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.cli.engine import build_ahead
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, DeviceLostError, InputError, MissingDependencyError
 from co2net_runtime.localizer import Localizer
 
 SHORT_AND_LONG = (Profile((1, 1, 4), (1, 50, 100)), Profile((1, 1, 1), (1, 200, 400)))
@@ -243,7 +243,7 @@ def test_an_error_that_stays_asks_for_a_restart(load, box, videos):
     trt.network.run([videos(20)[0]])
     box.cuda.sticky = 700
     for _ in range(2):
-        with pytest.raises(BackendError, match=r"illegal memory access .*start the program again"):
+        with pytest.raises(DeviceLostError, match=r"illegal memory access .*start the program"):
             trt.network.run([videos(20)[0]])
     box.cuda.sticky = 0
     with pytest.raises(BackendError, match="start the program again"):
@@ -282,7 +282,7 @@ def test_out_of_memory_gives_advice(load, box, localizer, videos):
     short, long = videos(20, 400)
     trt.network.run([short])[0]
     box.cuda.memory_bytes = sum(map(len, box.cuda.blocks.values())) + 1000
-    with pytest.raises(BackendError, match=r"out of memory with 1 videos of T = 400.*--profile"):
+    with pytest.raises(BackendError, match=r"out of memory with 1 video of T = 400.*--profile"):
         trt.network.run([long])[0]
     same(trt.network.run([short])[0], localizer.network.run([short])[0])
 
