@@ -11,5 +11,6 @@ extract     co2net-extract; extract_run: its work
 engine      co2net-engine
 doctor      co2net-doctor
 archive     co2net-archive; archive_run: its work
+join        co2net-join
 triton      co2net-triton; triton_probe: co2net-triton-probe
 """

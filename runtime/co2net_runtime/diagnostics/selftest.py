@@ -163,15 +163,16 @@ def run(
                 continue
             yield _judge(replace(row, **measured), found, expected)
             if setup == Setup("onnxruntime", "cpu"):
-                expected = found[: len(videos)]
+                expected = [one for _, one in found[: len(videos)]]
 
 
 def _measure(
     model: Path, setup: Setup, videos: list[Features], cache: str | os.PathLike[str] | None
-) -> tuple[dict[str, Any], list[Activations]]:
-    """Return figures, and the network's outputs: each video alone, all in batches, one in chunks.
+) -> tuple[dict[str, Any], list[tuple[int, Activations]]]:
+    """Return figures, and the network's outputs, each with the number of its video.
 
-    The lengths change from call to call in one session.
+    Each video alone, so that the lengths change from call to call; then all in batches; the last
+    in chunks; and, in an fp16 file, from features in float16.
     """
     start = time.perf_counter()
     options = EngineOptions(
@@ -181,11 +182,15 @@ def _measure(
         cache=cache,
     )
     with Network.open(model, options) as network:
-        found = network.run(videos[:1])
+        found = list(enumerate(network.run(videos[:1])))
         load_s = time.perf_counter() - start
-        for video in videos[1:]:
-            found += network.run([video])
-        found += network.run(videos, size=4)
+        for number, video in enumerate(videos[1:], 1):
+            found += [(number, one) for one in network.run([video])]
+        found += enumerate(network.run(videos, size=4))
+        last = len(videos) - 1
+        if network.contract.precision == "fp16":
+            half = network.check(videos[last].astype(np.float16), "float16 features")
+            found += [(last, one) for one in network.run([half])]
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
@@ -199,19 +204,22 @@ def _measure(
         }
     if chunk_graph_path(model).is_file():
         with Network.open(model, options, chunk=CHUNK) as chunked:
-            found += chunked.run(videos[-1:])
+            found += [(last, one) for one in chunked.run(videos[last:])]
     return figures, found
 
 
-def _judge(row: Result, found: list[Activations], expected: list[Activations] | None) -> Result:
-    if not all(np.isfinite(one.cas).all() and np.isfinite(one.attention).all() for one in found):
+def _judge(
+    row: Result, found: list[tuple[int, Activations]], expected: list[Activations] | None
+) -> Result:
+    if not all(np.isfinite(one.cas).all() and np.isfinite(one.attention).all() for _, one in found):
         return replace(row, status="failed", detail="NaN or infinite outputs")
     if expected is None:
         return replace(row, status="ran", detail="no results of the CPU to compare with")
     tolerance = TOLERANCES[row.precision]
     norm = np.max if tolerance.measure == "max" else np.mean
     cas = attention = 0.0
-    for one, other in zip(found, [*expected, *expected, expected[-1]], strict=False):
+    for number, one in found:
+        other = expected[number]
         scale = max(1.0, float(np.abs(other.cas).max()))
         cas = max(cas, float(norm(np.abs(one.cas - other.cas))) / scale)
         attention = max(attention, float(norm(np.abs(one.attention - other.attention))))
