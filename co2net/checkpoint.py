@@ -16,7 +16,9 @@ from co2net.config import ModelConfig
 from co2net.model import CO2Net
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import number_of
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 FORMAT = "co2net-checkpoint"
@@ -50,7 +52,8 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if len(self.classes) != self.model.classes:
             raise InputError(
-                f"the class list has {len(self.classes)} names, the model {self.model.classes} "
+                f"the class list has {number_of(len(self.classes), 'name')}, the model "
+                f"{self.model.classes} "
                 "classes: give the list that the model was trained on"
             )
         if len(set(self.classes)) != len(self.classes):
@@ -63,7 +66,7 @@ class Checkpoint:
         return model.eval()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; until it is complete and on disk, a former one stays.
+        """Write the file; an earlier one stays until the new one is complete and on disk.
 
         Raises InputError if it cannot be written (no permission, disk full).
         """
@@ -79,8 +82,6 @@ class Checkpoint:
             "training": None if self.training is None else dict(self.training),
             "weights": {name: value.detach().cpu() for name, value in self.weights.items()},
         }
-        # to an open file: given a name, torch writes it into the archive, and equal checkpoints
-        # would have other hashes
         # to an open file: given a name, torch writes it into the archive, and equal checkpoints
         # would have different hashes
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -126,7 +127,7 @@ class Checkpoint:
             checkpoint = Checkpoint(
                 model=from_mapping(ModelConfig, content["model"], f"{path}: model"),
                 classes=_names(content["classes"]),
-                weights=content["weights"],
+                weights=_unwrapped(content["weights"]),
                 timing=from_mapping(SnippetTiming, content["timing"], f"{path}: timing"),
                 decode=from_mapping(DecodeOptions, content["decode"], f"{path}: decode"),
                 provenance=dict(content["provenance"]),
@@ -196,7 +197,7 @@ class Checkpoint:
         _check_weights(weights, model, path)
         if len(classes) != model.classes:
             raise InputError(
-                f"{path}: the classifier has {model.classes} classes, the class list "
+                f"{path}: the classifier has {number_of(model.classes, 'class')}, the class list "
                 f"{len(classes)}: give the list that the model was trained on"
             )
         return Checkpoint(
@@ -210,9 +211,7 @@ class Checkpoint:
 
 
 def _read(path: str | os.PathLike[str]) -> Any:
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{path}: no such file")
+    file = require_file(path)
     if file.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     try:
@@ -251,14 +250,23 @@ def _published_weights(content: Any) -> dict[str, Tensor] | None:
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    weights = {}
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             return None
-        for prefix in WRAPPER_PREFIXES:
-            name = name.removeprefix(prefix)
-        weights[name] = value
+    weights: dict[str, Tensor] = _unwrapped(content)
     return weights if "vAttn.channel_conv.0.weight" in weights else None
+
+
+def _unwrapped(weights: Any) -> Any:
+    """Return a state dict without the prefixes of wrappers before its names."""
+    if not isinstance(weights, Mapping):
+        return weights
+    found = {}
+    for name, value in weights.items():
+        for prefix in WRAPPER_PREFIXES if isinstance(name, str) else ():
+            name = name.removeprefix(prefix)
+        found[name] = value
+    return found
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -6,12 +6,19 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from co2net.evaluation.mean_ap import ACTIVITYNET_TIOUS, EvaluationOptions
-from co2net_runtime.options import DecodeOptions
+from co2net_runtime.options import LONGEST_VIDEO, DecodeOptions
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Select = Literal["last", "best-on-holdout", "best-on-test"]
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
+
+
+# more is a slip of the finger: of iterations and the like, of channels, of videos in a batch, of
+# snippets in one of its videos
+MOST_COUNTED = 1_000_000_000
+WIDEST = 65_536
+LARGEST_BATCH = 10_000
 
 
 def _require_finite(options: Any) -> None:
@@ -21,10 +28,15 @@ def _require_finite(options: Any) -> None:
             raise ValueError(f"{each.name} must be a finite number, got {value}")
 
 
-def _require_at_least(options: Any, least: int, names: Sequence[str]) -> None:
+def _require_at_least(
+    options: Any, least: int, names: Sequence[str], most: int = MOST_COUNTED
+) -> None:
     for name in names:
-        if getattr(options, name) < least:
-            raise ValueError(f"{name} must be at least {least}, got {getattr(options, name)}")
+        value = getattr(options, name)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most}")
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,12 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         _require_finite(self)
-        _require_at_least(self, 1, ("attention_dim", "embed_dim"))
+        _require_at_least(self, 1, ("attention_dim", "embed_dim"), WIDEST)
         for name in ("stream_dropout", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.pool_kernel < 1 or self.pool_kernel % 2 == 0:
+        _require_at_least(self, 1, ("pool_kernel",))
+        if self.pool_kernel % 2 == 0:
             raise ValueError(f"pool_kernel must be odd and positive, got {self.pool_kernel}")
 
     def for_data(self, *, classes: int, rgb_dim: int, flow_dim: int) -> "ModelConfig":
@@ -61,7 +74,7 @@ class ModelConfig(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_at_least(self, 1, ("classes", "rgb_dim", "flow_dim"))
+        _require_at_least(self, 1, ("classes", "rgb_dim", "flow_dim"), WIDEST)
 
     @property
     def feature_dim(self) -> int:
@@ -120,11 +133,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require_finite(self)
-        _require_at_least(self, 1, ("iterations", "max_snippets", "min_snippets"))
-        _require_at_least(self, 1, ("checkpoint_every",))
-        for name in ("pairs", "singles", "evaluate_every", "weight_decay", "warmup"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _require_at_least(self, 1, ("iterations", "min_snippets", "checkpoint_every"))
+        _require_at_least(self, 1, ("max_snippets",), LONGEST_VIDEO)
+        _require_at_least(self, 0, ("pairs", "singles"), LARGEST_BATCH)
+        _require_at_least(self, 0, ("evaluate_every", "warmup", "weight_decay"))
         if self.pairs + self.singles == 0:
             raise ValueError("pairs and singles are both 0: a batch needs a video")
         if not 0 <= self.seed < 2**32:

@@ -1,6 +1,7 @@
 """Run files: the results of one measurement, its machine and its command (one JSON file)."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run, ...]:
 
 def _run(document: Any, where: str | os.PathLike[str]) -> Run:
     version = _take_header(document, FORMAT, where)
+    _require_finite(document, where)
     results = document.get("results")
     if version < SCHEMA_VERSION and isinstance(results, dict):
         results.pop("server", None)  # a scenario of version 1
@@ -85,6 +87,17 @@ def _run(document: Any, where: str | os.PathLike[str]) -> Run:
         for row in results.get("offline") or ():
             row.pop("joules_per_video_minute", None)
     return from_mapping(Run, document, str(where))
+
+
+def _require_finite(value: Any, where: str | os.PathLike[str]) -> None:
+    """Raise InputError for NaN and infinity, which no run has and no table or chart can show."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _require_finite(item, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: a damaged run: it holds the number {value}")
 
 
 def _take_header(document: Any, wanted: str, where: str | os.PathLike[str]) -> int:

@@ -10,6 +10,7 @@ import click
 
 from co2net.cli.dataset_options import DATASET_GROUPS, dataset_options
 from co2net.cli.inspection_text import to_text
+from co2net.config import WIDEST
 from co2net.data.annotations import ANNOTATIONS_FILE, read_annotations, write_annotations
 from co2net.data.dataset import DatasetOptions, open_dataset
 from co2net.data.inspection import inspect
@@ -35,13 +36,24 @@ from co2net_runtime.cli.console import (
 )
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path, output_folder
+from co2net_runtime.files.text import number_of
 
 _PATH = click.Path(path_type=Path)
+# of synthetic data: more is a slip of the finger, and would fill memory or disk
+MOST_VIDEOS = 1_000_000
+MOST_RANDOM_CLASSES = 10_000
 
 _dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
     help="Precision of the written features; float16 takes half the disk.",
 )  # fmt: skip
+_seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same files.",
+)
 _overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Write into OUT even if it holds files."
 )
@@ -118,7 +130,8 @@ def convert(
     with progress(videos, "writing", quiet=quiet) as bar:
         for video in bar:
             try:
-                write_features(folder, video.name, dataset.features(video.name), dtype)
+                rows = dataset.features(video.name)
+                write_features(folder, video.name, rows, dtype, dataset.where(video.name))
             except InputError as error:
                 problems.append(str(error))
     for problem in problems:
@@ -148,20 +161,20 @@ def convert(
 )
 @click.option(
     "--classes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_RANDOM_CLASSES),
     metavar="N",
     help="Classes of the random annotations.  [default: 20]",
 )
 @click.option(
     "--videos",
-    type=click.IntRange(min=3),
+    type=click.IntRange(3, MOST_VIDEOS),
     metavar="N",
     help="Videos of the random annotations; every third is to test on.  [default: 300]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_seed_option
 @click.option(
     "--rgb-dim",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, WIDEST),
     default=1024,
     show_default=True,
     metavar="N",
@@ -169,7 +182,7 @@ def convert(
 )
 @click.option(
     "--flow-dim",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, WIDEST),
     default=1024,
     show_default=True,
     metavar="N",
@@ -211,7 +224,9 @@ def synth(
             write_features(folder, video.name, rows, dtype)
     write_layout_annotations(folder, source, options.timing, rgb_dim, flow_dim)
     note(
-        f"{out}: planted {len(source.videos)} videos of {len(source.classes)} classes", quiet=quiet
+        f"{out}: planted {number_of(len(source.videos), 'video')} of "
+        f"{number_of(len(source.classes), 'class')}",
+        quiet=quiet,
     )
 
 
@@ -229,13 +244,13 @@ def _annotations(
 @click.argument("out", type=_PATH)
 @click.option(
     "--classes", type=click.IntRange(2, MOST_CLASSES), default=MOST_CLASSES, show_default=True,
-    metavar="N",
+    metavar="N", help="Kinds of actions.",
 )  # fmt: skip
 @click.option(
-    "--videos", type=click.IntRange(min=3), default=42, show_default=True, metavar="N",
+    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=30, show_default=True, metavar="N",
     help="Every third is to test on.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_seed_option
 @_overwrite_option
 @quiet_option
 def synth_videos(
@@ -261,15 +276,17 @@ def synth_videos(
             write_video(script, target / f"{script.name}.mp4")
     write_annotations(script_annotations(scripts, classes), folder / ANNOTATIONS_FILE)
     seconds = sum(script.duration_s for script in scripts)
-    note(f"{out}: rendered {len(scripts)} videos, {seconds:.0f} s", quiet=quiet)
+    note(f"{out}: rendered {number_of(len(scripts), 'video')}, {seconds:.0f} s", quiet=quiet)
 
 
 @main.command("synth-backbone")
 @click.argument("out", type=_PATH)
-@click.option("--stream", type=click.Choice(["rgb", "flow"]), required=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--stream", type=click.Choice(["rgb", "flow"]), required=True, help="Of I3D's two networks."
+)
+@_seed_option
 def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
-    """Write the weights OUT of an untrained I3D, an eighth as wide as the published one.
+    """Write the weights OUT of an untrained I3D, a sixteenth as wide as the published one.
 
     For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
     seed gives the same weights.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from co2net.aligned import aligned
 from co2net.data.inspection import Report
+from co2net_runtime.files.text import number_of
 
 
 def to_text(report: Report) -> str:
@@ -12,9 +13,9 @@ def to_text(report: Report) -> str:
     offset = f", the first at frame {report.offset_frames}" if report.offset_frames else ""
     lines = [
         report.path,
-        f"  {sum(subset.videos for subset in report.subsets)} videos, "
-        f"{len(report.classes)} classes, a snippet every {report.snippet_frames} frames at "
-        f"{report.fps:g} fps{offset}",
+        f"  {number_of(sum(subset.videos for subset in report.subsets), 'video')}, "
+        f"{number_of(len(report.classes), 'class')}, a snippet every {report.snippet_frames} "
+        f"frames at {report.fps:g} fps{offset}",
         "",
         *_table(
             ["subset", "use", "videos", "features", "instances", "snippets", "min", "median",

@@ -16,6 +16,7 @@ from co2net.config import PRESETS, Select, TrainConfig
 from co2net.data.dataset import DatasetOptions
 from co2net.settings import apply_settings, dump_config, read_config
 from co2net_runtime.cli import console
+from co2net_runtime.cli.engine_options import MOST_THREADS
 
 EPILOG = """
 \b
@@ -102,7 +103,7 @@ OPTION_GROUPS = {
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_THREADS),
     metavar="N",
     help="CPU threads per operation; sums round differently with another number.  "
     "[default: torch's choice]",

@@ -67,7 +67,7 @@ def read_eaf(path: Path) -> Entries:
             times = [slots.get(one.get(f"TIME_SLOT_REF{end}")) for end in (1, 2)]
             try:
                 segment = [int(str(time)) / 1000 for time in times]
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise InputError(
                     f"{path}: annotation {one.get('ANNOTATION_ID')}: expected both its times, "
                     f"found {times}: align it in ELAN"

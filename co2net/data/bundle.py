@@ -11,7 +11,7 @@ import numpy.typing as npt
 from co2net.data.safe_pickle import load_npy
 from co2net.data.video import Annotations, RawVideo, build_annotations, counted, to_segments
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.text import normalized, read_text
+from co2net_runtime.files.text import normalized, number_of, read_text
 
 FEATURES_SUFFIX = "-I3D-JOINTFeatures.npy"
 ANNOTATIONS_SUFFIX = "-Annotations"
@@ -73,7 +73,7 @@ def read_bundle_annotations(
         )
         if len(raw[name].segments) != len(raw[name].segment_labels):
             raise InputError(
-                f"{where}: {len(raw[name].segments)} segments but "
+                f"{where}: {number_of(len(raw[name].segments), 'segment')} but "
                 f"{len(raw[name].segment_labels)} labels"
             )
     warnings = counted(repeated, "listed twice, only the first entry counts")
@@ -117,7 +117,7 @@ def read_bundle_features(bundle: Path) -> Mapping[str, npt.NDArray[Any]]:
     if features.ndim == 0 or len(features) != len(names):
         raise InputError(
             f"{bundle}: holds an array of shape {features.shape}, expected one entry for each of "
-            f"the {len(names)} videos that the annotations name"
+            f"the {number_of(len(names), 'video')} of the annotations"
         )
     by_name: dict[str, npt.NDArray[Any]] = {}
     for row, name in enumerate(names):
@@ -144,7 +144,8 @@ class _Folder:
             raise InputError(f"{file}: expected one entry per video, found a single value")
         if videos is not None and len(entries) != len(videos):
             raise InputError(
-                f"{file}: {len(entries)} entries, but videoname.npy names {len(videos)} videos"
+                f"{file}: {number_of(len(entries), 'entry')}, but videoname.npy names "
+                f"{number_of(len(videos), 'video')}"
             )
         return list(entries)
 

@@ -35,7 +35,7 @@ from co2net.data.video import counted
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Array, Features, check_features
 from co2net_runtime.files.records import from_mapping
-from co2net_runtime.files.text import read_json
+from co2net_runtime.files.text import number_of, read_json
 from co2net_runtime.options import SnippetTiming
 from co2net_runtime.video.identity import EXTRACTION_NAME
 
@@ -173,8 +173,9 @@ class Dataset:
         ]
         chosen = ", ".join(subsets) or "which to train and test on is not said"
         return (
-            f"{self.path}: {len(self.annotations.videos)} videos ({chosen}), "
-            f"{len(self.classes)} classes, {self.rgb_dim} + {self.flow_dim} channels, a snippet "
+            f"{self.path}: {number_of(len(self.annotations.videos), 'video')} ({chosen}), "
+            f"{number_of(len(self.classes), 'class')}, {self.rgb_dim} + {self.flow_dim} "
+            "channels, a snippet "
             f"every {self.timing.snippet_frames} frames at {self.timing.fps:g} fps"
         )
 

@@ -51,8 +51,12 @@ def prepare_layout(folder: str | os.PathLike[str], *, overwrite: bool = False) -
     return target
 
 
-def write_features(folder: Path, name: str, rows: Array, dtype: FeatureDtype) -> None:
+def write_features(
+    folder: Path, name: str, rows: Array, dtype: FeatureDtype, where: str | None = None
+) -> None:
     """Write one video's features (T, D) atomically as features/NAME.npy.
+
+    where: The name of the features in errors; None: the video's.
 
     Raises InputError if a value is NaN or infinite, as it is or in `dtype`, if the name is no file
     name, or if the folder cannot be written.
@@ -61,7 +65,7 @@ def write_features(folder: Path, name: str, rows: Array, dtype: FeatureDtype) ->
         raise InputError(f"{name!r}: a video's name becomes a file name, so it must be one")
     with np.errstate(over="ignore"):
         cast = rows.astype(dtype)
-    check_features(cast, f"{name} as {dtype}")
+    check_features(cast, (where or name) + (" as float16" if dtype == "float16" else ""))
     target = folder / FEATURES_FOLDER / f"{name}.npy"
     # numpy appends .npy to a name without it, but not to an open file
     with atomic_path(target) as temporary, temporary.open("wb") as file:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net.data.video import Video
-from co2net_runtime.options import SnippetTiming
+from co2net_runtime.errors import InputError
+from co2net_runtime.options import LONGEST_VIDEO, SnippetTiming
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,10 +68,16 @@ class Evidence:
 
 
 def snippet_count(video: Video, timing: SnippetTiming) -> int:
-    """Return how many snippets fit in the video: its duration, or its last segment's end."""
+    """Return how many snippets fit in the video: its duration, or its last segment's end.
+
+    Raises InputError if that is more than any video has.
+    """
     last_s = float(video.segments.max(initial=0.0))
     duration_s = last_s if video.duration_s is None else video.duration_s
-    return max(1, int(timing.to_snippets(duration_s)))
+    count = float(timing.to_snippets(duration_s))
+    if count > LONGEST_VIDEO:
+        raise InputError(f"{video.name}: its duration, {duration_s:g} s, is longer than any video")
+    return max(1, int(count))
 
 
 def plant_evidence(video: Video, class_count: int, options: SyntheticOptions) -> Evidence:

@@ -8,6 +8,7 @@ from typing import Any
 from co2net.config import Select
 from co2net.training.validation import DetectionScores, LabelScores
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import number_of
 
 # how every table names the choice
 SELECTIONS: dict[Select, str] = {
@@ -90,7 +91,7 @@ def undecided_note(records: Iterable[Mapping[str, Any]]) -> str | None:
     if len(maps) < 2 or max(maps) - min(maps) > 1 / found[0]["videos"]:
         return None
     return (
-        f"the hold-out's mAP could not choose between {len(maps)} evaluations "
+        f"the hold-out's mAP could not choose between {number_of(len(maps), 'evaluation')} "
         f"({100 * min(maps):.2f} to {100 * max(maps):.2f} on {found[0]['videos']} videos): the "
         "loss chose"
     )

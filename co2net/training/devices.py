@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from co2net_runtime.errors import BackendError, Co2netError
+from co2net_runtime.files.text import number_of
 
 
 class OutOfMemory(Co2netError):
@@ -40,7 +41,7 @@ def describe_device(device: torch.device) -> str:
         properties = torch.cuda.get_device_properties(device)
         return f"cuda ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
     if device.type == "cpu":
-        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+        return f"cpu ({platform.machine()}, {number_of(torch.get_num_threads(), 'thread')})"
     return device.type
 
 

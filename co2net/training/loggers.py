@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from co2net.training.run_folder import RunFolder
 from co2net_runtime.errors import InputError, MissingDependencyError
 from co2net_runtime.files.atomic import write_text
+from co2net_runtime.files.text import read_json
 
 PROJECT = "co2net"  # the project in W&B, the experiment in MLflow, unless the environment names one
 
@@ -188,7 +189,9 @@ LOGGERS: Mapping[str, Any] = {
 
 def _kept_id(run: RunFolder, logger: str, new: Any) -> str:
     """Return the run's id at a logger: the one that the run folder keeps, else a new one."""
-    ids = json.loads(run.loggers.read_text(encoding="utf-8")) if run.loggers.is_file() else {}
+    ids = read_json(run.loggers, "ids of loggers") if run.loggers.is_file() else {}
+    if not isinstance(ids, dict):
+        raise InputError(f"{run.loggers}: expected a JSON object of ids by logger: remove it")
     if logger not in ids:
         ids[logger] = new()
         write_text(run.loggers, json.dumps(ids) + "\n")

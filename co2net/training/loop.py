@@ -25,6 +25,7 @@ from co2net.training.training_data import TrainingData
 from co2net.training.validation import DetectionScores, LabelScores, score_detection, score_labels
 from co2net_runtime.cli.console import finish_on_interrupt
 from co2net_runtime.errors import Co2netError
+from co2net_runtime.files.text import number_of
 
 SMALLER_BATCH = (
     "try --set max_snippets=..., --set singles=... or --set pairs=..., or --set precision=bfloat16"
@@ -99,7 +100,8 @@ def train(
         if at.awaits_evaluation:
             _evaluate(at, checkpoints, metrics, line)
         stopped = group.any(at.iteration >= config.iterations or _impatient(config, at.best))
-        batch_words = f"a batch of {config.batch_size} videos x {config.max_snippets} snippets"
+        videos = number_of(config.batch_size, "video")
+        batch_words = f"a batch of {videos} x {number_of(config.max_snippets, 'snippet')}"
         meter = ProgressMeter(config.iterations)
         while not stopped:
             started = time.perf_counter()

@@ -15,6 +15,7 @@ from co2net.training.best import Best
 from co2net.training.distributed import ProcessGroup
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import number_of
 
 # may change between the parts of a run: nothing that the next iteration depends on
 CHANGEABLE = frozenset({"iterations", "evaluate_every", "checkpoint_every", "patience"})
@@ -125,7 +126,7 @@ class ResumeState:
             )
         if len(self.positions) != group.size:
             raise InputError(
-                f"{where}: the run had {len(self.positions)} processes, now there are "
+                f"{where}: the run had {number_of(len(self.positions), 'process')}, now there are "
                 f"{group.size}: each process draws batches of its own, so resume it with as many"
             )
 

@@ -13,6 +13,9 @@ from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder, sweep_temporaries, write_text
 from co2net_runtime.files.lock import lock, lock_file
 
+# what the content of a damaged line raises where it is read
+_WRONG = (ValueError, TypeError, AttributeError, RecursionError)
+
 
 class RunFolder:
     """Names the files of a run; metrics and environment grow line by line, in JSON."""
@@ -85,7 +88,8 @@ class RunFolder:
                 record = json.loads(line)
                 if not isinstance(record["iteration"], int):
                     raise TypeError
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                check_evaluation(record)
+            except (ArithmeticError, LookupError, *_WRONG) as error:
                 if number == len(lines) and not line.endswith(b"\n"):
                     break
                 raise InputError(
@@ -127,6 +131,25 @@ class RunFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def check_evaluation(record: Mapping[str, Any]) -> None:
+    """Raise one of what `dict` and arithmetic raise unless a record's scores can be shown.
+
+    Args:
+        record: A line of metrics.jsonl; one without scores is fine.
+    """
+    detection, holdout = record.get("detection"), record.get("holdout")
+    if detection is not None:
+        averages = detection["averages"]
+        if len(detection["map"]) != len(detection["tious"]) or "all" not in averages:
+            raise ValueError
+        shares = [*detection["map"], *averages.values(), detection["classification_map"]]
+        # of text, lists and null there is no sum
+        sum([*detection["tious"], *shares], 0.0)
+        f"{detection['subset']}{detection['protocol']}"
+    if holdout is not None:
+        sum([holdout["classification_map"], 1 / holdout["videos"]], 0.0)
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from co2net.data.dataset import Dataset
 from co2net.training.resume_state import fingerprint
 from co2net.training.sampling import BatchSampler
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import number_of
 
 Indices = npt.NDArray[np.int64]
 
@@ -173,9 +174,9 @@ def _coarse_note(labels: npt.NDArray[np.float32], held: Indices) -> list[str]:
     if not coarse:
         return []
     return [
-        f"the hold-out of {len(held)} videos has fewer than {CHOOSING_PER_CLASS} of "
-        f"{coarse} of {int(present.sum())} classes, so its mAP can hardly tell checkpoints apart: "
-        "raise holdout_fraction, or pass --select last"
+        f"the hold-out of {number_of(len(held), 'video')} has fewer than {CHOOSING_PER_CLASS} "
+        f"videos of {coarse} of {int(present.sum())} classes, so its mAP can hardly tell "
+        "checkpoints apart: raise holdout_fraction, or pass --select last"
     ]
 
 

@@ -16,6 +16,7 @@ from co2net_runtime.cli.console import progress
 from co2net_runtime.decoding.decisions import Decisions, Outputs
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import Features
+from co2net_runtime.files.text import number_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def table(rows: Sequence[Sensitivity]) -> Iterator[str]:
             f"{decisions.moved:>6}{decisions.changed:>9.2%}{decisions.crossed:>9.2%}"
         )
     yield (
-        f"{together.decisions.videos} held-out videos, {together.decisions.segments} segments of "
+        f"{number_of(together.decisions.videos, 'held-out video')}, "
+        f"{number_of(together.decisions.segments, 'segment')} of "
         "at least 0.1 of their video's best score"
     )
 

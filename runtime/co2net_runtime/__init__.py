@@ -3,18 +3,22 @@
 localizer    Localizer: features -> Detections, the door to one model
 detections   Detections of one video, and ActivityNet result files
 live         LiveLocalizer and LivePool: streams of features -> events while they happen
-features     feature files -> (T, D) float32, checked
 video        videos -> features by backbones; VideoLocalizer: videos -> Detections
 options      how snippets relate to time, and the constants of decoding
 errors       what can go wrong on the user's side
+features     feature arrays (T, D) float32, checked; feature_files: which files there are
 artefact     the metadata of model files
 network      features -> activations: batches, chunks, many files
 decoding     (cas, attention) -> segments
-backends     ONNX Runtime and TensorRT behind one protocol, and EngineOptions
-output       result files, subtitles, timelines
-diagnostics  co2net-doctor: checks and the selftest
-files        atomic writing, records, the cache folder
-cli          the command lines
+backends     ONNX Runtime, OpenVINO and TensorRT behind one protocol, and EngineOptions
+output       result files, subtitles, timelines, tasks for annotation tools
+shards       archives cut into parts; archive: the parts on a cluster
+serving      TritonLocalizer and co2net-triton: a model on a Triton Inference Server
+watching     figures, health and systemd, for operators
+diagnostics  co2net-doctor: checks, the selftest, the fastest engine
+files        atomic writing, records, locks, the cache folder
+cli          the command lines; commands: their entry points
+version      the version of all four packages
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from co2net_runtime.live.pool import LiveLocalizer, LivePool
     from co2net_runtime.live.stream import LiveOptions
     from co2net_runtime.localizer import Localizer
+    from co2net_runtime.serving.client import TritonLocalizer
     from co2net_runtime.video.localizer import VideoLocalizer
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "Localizer",
     "MissingDependencyError",
     "Segment",
+    "TritonLocalizer",
     "VideoLocalizer",
     "__version__",
 ]
@@ -62,6 +68,7 @@ _HOME = {
     "LivePool": "live.pool",
     "LiveOptions": "live.stream",
     "VideoLocalizer": "video.localizer",
+    "TritonLocalizer": "serving.client",
     "Co2netError": "errors",
     "InputError": "errors",
     "ContractError": "errors",

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.files.npy import check_not_cut, map_npy, npz_shapes, parse_npy, read_npz
+from co2net_runtime.files.text import number_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class FeatureFile:
 
     @property
     def film(self) -> Path | None:
-        """The video that the features are extracted from now; None where they were before."""
+        """The video that the features are being extracted from; None if they exist already."""
         return None
 
     def read(self, feature_dim: int | None = None) -> Features:
@@ -96,7 +98,7 @@ class FeatureFile:
         arrays = []
         for path in paths:
             wanted = feature_dim if len(paths) == 1 else None
-            for rows in open_arrays(path, wanted, self.key):
+            for rows in _open_arrays(path, wanted, self.key):
                 arrays.append(as_rows(rows, str(path), average_crops=self.average_crops))
                 check_rows(arrays[-1], str(path))
         if len(arrays) > 2:
@@ -106,7 +108,7 @@ class FeatureFile:
         return tuple(arrays)
 
     def cancel(self) -> None:
-        """End a reading in another thread that takes long; here none does."""
+        """Cancel a long reading in another thread; here none takes long."""
 
     def mapped(self) -> tuple[Array, ...]:
         """Return the arrays of `streams` if all of them are memory-mapped, else an empty tuple.
@@ -130,7 +132,7 @@ class FeatureFile:
 
 
 def common_length(rgb: int, flow: int, where: str) -> int:
-    """Return the snippets that both streams of a video have: the rule for all commands.
+    """Return the number of snippets that both streams have; the rule for all commands.
 
     Raises InputError if they differ by more than MAX_STREAM_DIFFERENCE; `where` names the source.
     """
@@ -141,7 +143,7 @@ def common_length(rgb: int, flow: int, where: str) -> int:
     return min(rgb, flow)
 
 
-def open_arrays(
+def _open_arrays(
     path: str | os.PathLike[str], feature_dim: int | None = None, key: str | None = None
 ) -> tuple[Array, ...]:
     """Open the array of a .npy file (memory-mapped), or those of a .npz file that are features.
@@ -154,8 +156,7 @@ def open_arrays(
     file = Path(path)
     if str(path) == STDIN:
         return (parse_npy(sys.stdin.buffer.read(), "stdin"),)
-    if not file.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(file)
     if file.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a {' or '.join(SUFFIXES)} file")
     if file.stat().st_size == 0:
@@ -241,7 +242,7 @@ def check_features(rows: Array, where: str, feature_dim: int | None = None) -> F
     finite = np.isfinite(features)
     if not finite.all():
         snippets, channels = np.nonzero(~finite)
-        values = "1 value is" if len(snippets) == 1 else f"{len(snippets)} values are"
+        values = number_of(len(snippets), "value") + (" is" if len(snippets) == 1 else " are")
         raise InputError(
             f"{where}: {values} NaN or infinite (as float32), the first in snippet {snippets[0]}, "
             f"channel {channels[0]}"

@@ -14,13 +14,13 @@ from onnx.reference import ReferenceEvaluator
 DATA = Path(__file__).parents[1] / "runtime" / "data"
 # How far another engine's largest difference may be, and ten times the mean one. Seen: 5e-7 in
 # fp32, 1e-3 in fp16, and in int8 the same integers; where another processor rounds one of them to
-# the other side, cas moves by up to 2e-2.
+# the other side, cas moves by up to 2e-2. What is float16 beside them does so more often.
 TOLERANCES = {
     "tiny": 1e-5,
     "tiny_pool": 1e-5,
     "tiny.fp16": 5e-3,
     "tiny.int8-cpu": 2e-2,
-    "tiny.int8-trt": 2e-2,
+    "tiny.int8-trt": 4e-2,
 }
 NAMES = [f"{name}{kind}" for name in TOLERANCES for kind in ("", ".chunk")] + ["tiny_cpu"]
 

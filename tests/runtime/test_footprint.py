@@ -71,9 +71,9 @@ print(sorted({"numpy", "onnxruntime"} & set(sys.modules)))
     assert run(program).splitlines()[-1] == "[]"
 
 
-def test_installed_size_without_engines_is_under_1_mb():
+def test_installed_size_without_engines_is_under_1_2_mb():
     files = [path for path in PACKAGE.rglob("*") if path.suffix != ".pyc" and path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert sum(path.stat().st_size for path in files) < 1_200_000
     assert len(files) > 30
 
 
@@ -108,7 +108,7 @@ allow_300_mib_more()
 print(localizer.network.run([features[:10]])[0].cas.shape)
 """
     one, batch, after = run(program).strip().splitlines()
-    assert "out of memory with 1 videos of T = 2000000" in one
+    assert "out of memory with 1 video of T = 2000000" in one
     assert "--chunk" in one
     assert "out of memory with 9 videos of T = 2000000 at once: use a smaller --batch" in batch
     assert after == "(10, 4)"

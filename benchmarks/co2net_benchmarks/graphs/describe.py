@@ -13,6 +13,7 @@ from co2net_benchmarks.graphs.branches import graphs_of
 from co2net_export.graph.shapes import Value, infer_values, stored_bytes
 from co2net_runtime.artefact.contract import METADATA_KEY, Contract
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.inputs import require_file
 
 _LAYER_OPS = ("Conv", "Gemm", "MatMul")
 # what may stand between a layer and its stored weight without changing how many there are
@@ -97,8 +98,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
 
 
 def _read(file: Path) -> onnx.ModelProto:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
+    require_file(file)
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # each protobuf implementation has a DecodeError of its own

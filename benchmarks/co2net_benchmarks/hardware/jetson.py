@@ -71,5 +71,7 @@ def _from_jetson_stats() -> tuple[bool | None, dict[str, float], float | None]:
             for name, sensor in board.temperature.items()
             if sensor.get("online", True)
         }
-        watts = float(board.power["tot"]["power"]) / 1e3
-        return bool(board.jetson_clocks), readings, watts
+        total = board.power.get("tot") or {}  # empty on carriers without a meter
+        watts = float(total["power"]) / 1e3 if "power" in total else None
+        locked = None if board.jetson_clocks is None else bool(board.jetson_clocks)
+        return locked, readings, watts

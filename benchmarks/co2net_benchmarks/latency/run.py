@@ -22,6 +22,7 @@ from co2net_benchmarks.runners.runner import RunnerInfo, Target
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import number_of
 
 Scenario = Literal["single-stream", "offline"]
 
@@ -59,6 +60,15 @@ class LatencyResults:
     cold_starts: tuple[ColdStart, ...] = ()
     offline: tuple[OfflineResult, ...] = ()
 
+    def __post_init__(self) -> None:
+        known = {info.name for info in self.targets}
+        measured = [row.target for row in self.lengths]
+        measured += [row.target for row in self.cold_starts]
+        measured += [row.target for row in self.offline]
+        for name in measured:
+            if name not in known:
+                raise ValueError(f"figures of {name!r}, which is none of its targets")
+
     @property
     def gemm_peak(self) -> float | None:
         """FLOP/s of the fastest library, None where it was not measured."""
@@ -84,7 +94,7 @@ def measure(targets: list[Target], plan: Plan, *, quiet: bool = False) -> Latenc
         results = measure(parse_targets(["model.onnx"]), Plan())
     """
     gemm_flops = _gemm(plan, quiet=quiet) if plan.gemm else {}
-    console.note(f"opening {len(targets)} targets", quiet=quiet)
+    console.note(f"opening {number_of(len(targets), 'target')}", quiet=quiet)
     with (
         tempfile.TemporaryDirectory(prefix="co2net-bench-") as name,
         RunnerPool(targets, plan.engine, Path(name)) as pool,

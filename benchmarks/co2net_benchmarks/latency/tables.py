@@ -8,6 +8,7 @@ from co2net_benchmarks.latency.single_stream import ColdStart
 from co2net_benchmarks.runners.runner import RunnerInfo
 from co2net_benchmarks.tables import Table, megabytes, milliseconds, percent, significant
 from co2net_benchmarks.timing import PERCENTILE_DEFINITION, Interval, required_samples
+from co2net_runtime.files.text import number_of
 
 PERCENTILE_NOTE = (
     f"Percentiles are by {PERCENTILE_DEFINITION}; p90 and p99 are shown from "
@@ -80,7 +81,8 @@ def _length_table(results: LatencyResults, infos: Mapping[str, RunnerInfo], leng
     columns = ["target", "p50", "95 % of p50", "p90", "p99", "CoV", "ratio", "read", "network"]
     columns += ["decode", *(["device"] if on_device else []), "GFLOP/s", "of GEMM", "max diff."]
     columns += ["segments", "peak MB"]
-    samples = f"{rows[0].stages['total'].count} runs in {len(rows[0].turns_s)} turns"
+    runs = number_of(rows[0].stages["total"].count, "run")
+    samples = f"{runs} in {number_of(len(rows[0].turns_s), 'turn')}"
     video_s = length * results.snippet_s
     title = f"One video of {length} snippets ({significant(video_s)} s), milliseconds, {samples}"
     note = (
@@ -138,5 +140,5 @@ def _offline_table(rows: Sequence[OfflineResult]) -> Table:
     columns = ("target", "snippets/s", "95 %", "video-h per h", "ratio", "seconds", "segments",
                "peak MB")  # fmt: skip
     ratio = f"ratio: time over that of {reference}, turn by turn, with its 95 % interval."
-    title = f"Offline: {first.videos} videos, {first.snippets} snippets"
+    title = f"Offline: {number_of(first.videos, 'video')}, {number_of(first.snippets, 'snippet')}"
     return Table(title, columns, body, explanations=(ratio,))

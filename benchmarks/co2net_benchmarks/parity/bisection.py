@@ -42,12 +42,9 @@ def bisect(
         tolerance: In units of max(1, largest absolute value of the tensor).
 
     Returns:
-        The tensors in the topological order of the artefact's graph; the first that diverged is
-        where to look.
+        The tensors in the artefact's topological order: the first that diverged is where to look.
 
-    Raises:
-        InputError: The graphs share no tensor.
-        BackendError: ONNX Runtime refuses one.
+    Raises InputError if the graphs share no tensor, BackendError if ONNX Runtime refuses one.
     """
     reference = onnx.shape_inference.infer_shapes(reference)
     known = _typed(reference)
@@ -71,6 +68,8 @@ def _steps(branch: Branch, expected: Feeds, feeds: Feeds, tolerance: float) -> l
         values = found[name]
         if branch.rows is not None and values.ndim == 2 and expected[plain].ndim == 3:
             values = values[found[branch.rows]].transpose(0, 2, 1)  # (R, C) to (B, C, T)
+        if values.ndim == 4:  # files for GPUs: (B, C, 1, T)
+            values = values.squeeze(2)
         steps.append(_step(name, ours[name], expected[plain], values, tolerance))
     return steps
 

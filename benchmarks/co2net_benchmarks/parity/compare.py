@@ -14,6 +14,7 @@ from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.cli import console
 from co2net_runtime.decoding.decisions import Outputs, compare_decisions
 from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 
 
@@ -65,7 +66,7 @@ def compare_artefact(
 
 
 def computed_precision(localizer: Localizer) -> str:
-    """Return the file's precision, or with --bf16 what the engine makes of it."""
+    """Return the file's precision, or with --bf16 the engine's."""
     if localizer.network.options.bf16:
         return localizer.engine.precision
     return localizer.contract.precision
@@ -79,7 +80,8 @@ def _check_fits(contract: Contract, references: ReferenceSet, path: Path) -> Non
     model = checkpoint.model
     if found != (checkpoint.classes, model.rgb_dim, model.flow_dim):
         raise InputError(
-            f"{path}: {len(contract.classes)} classes on {contract.rgb_dim} + {contract.flow_dim} "
+            f"{path}: {number_of(len(contract.classes), 'class')} on {contract.rgb_dim} + "
+            f"{contract.flow_dim} "
             f"channels, the checkpoint has {model.classes} on {model.rgb_dim} + {model.flow_dim}, "
             "or they have other names: it was exported from another one"
         )
@@ -90,8 +92,8 @@ def _run(localizer: Localizer, video: ReferenceVideo) -> Outputs:
     for name, values in (("cas", found.cas), ("attention", found.attention)):
         if not np.isfinite(values).all():
             raise BackendError(
-                f"{name} is not finite ({video.group}, {len(found.cas)} snippets); --bisect "
-                "shows where that begins"
+                f"{name} is not finite ({video.group}, {number_of(len(found.cas), 'snippet')}); "
+                "--bisect shows where that begins"
             )
     return Outputs(found.cas, found.attention)
 
@@ -119,14 +121,6 @@ def _tensor_row(
         videos=len(pairs),
         snippets=len(attention),
         scale=max(1.0, *(float(np.abs(reference.cas).max()) for reference, _ in pairs)),
-        cas=_difference(cas),
-        attention=_difference(attention),
-    )
-
-
-def _difference(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Difference:
-    return Difference(
-        max_abs=float(values.max()),
-        mean_abs=float(values.mean(dtype=np.float64)),
-        p999_abs=float(np.quantile(values, 0.999)),
+        cas=Difference.of(cas),
+        attention=Difference.of(attention),
     )

@@ -21,6 +21,7 @@ from co2net_runtime.cli import console
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.feature_files import find_feature_files
 from co2net_runtime.files.atomic import sha256
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.localizer import Localizer
 
 _BISECT_LENGTH = 50
@@ -65,8 +66,7 @@ def run_parity(
     if plan.bisect and plan.engine.bf16:
         raise InputError("--bisect compares the file's own tensors: leave out --bf16")
     for artefact in artefacts:
-        if not artefact.is_file():
-            raise InputError(f"{artefact}: no such file")
+        require_file(artefact)
     loaded = _load_checkpoint(checkpoint, artefacts[0], plan.engine)
     console.note(f"running {checkpoint} in PyTorch", quiet=quiet)
     references = ReferenceSet(loaded, plan.lengths, seed=plan.seed)
@@ -87,7 +87,7 @@ def run_parity(
 
 
 def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Checkpoint:
-    """Read our checkpoint, or a published one with the help of what was exported from it."""
+    """Read a checkpoint of co2net, or a published one with the help of its artefact's contract."""
     try:
         return Checkpoint.load(path)
     except InputError as error:

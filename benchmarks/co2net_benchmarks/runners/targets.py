@@ -7,6 +7,7 @@ from pathlib import Path
 from co2net_benchmarks.runners.runner import Source, Target
 from co2net_benchmarks.runners.runners import RUNNERS
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.inputs import require_file
 
 _RUNTIME_SUFFIXES = (".onnx", ".engine")
 
@@ -27,12 +28,8 @@ def parse_target(text: str) -> Target:
     kind, separator, path_text = rest.partition(":")
     if not separator or kind not in RUNNERS:
         kind, path_text = "", rest
-    path = Path(path_text)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file (a target is [NAME=][KIND:]PATH, KIND one of "
-            f"{', '.join(RUNNERS)})"
-        )
+    kinds = ", ".join(RUNNERS)
+    path = require_file(path_text, f" (a target is [NAME=][KIND:]PATH, KIND one of {kinds})")
     default = "runtime" if path.suffix in _RUNTIME_SUFFIXES else "torch"
     return Target(name or _name(kind or default, path), kind or default, path)
 
@@ -44,8 +41,8 @@ def parse_targets(
 
     Args:
         texts: One '[NAME=][KIND:]PATH' per target.
-        baselines: Add what one would take instead: of the first checkpoint and the first ONNX
-            file, every runner that is a baseline.
+        baselines: Add the alternatives: every runner that is a baseline, of the first checkpoint
+            and the first ONNX file.
         published_decoding: Add the first checkpoint with the published post-processing.
 
     Raises:

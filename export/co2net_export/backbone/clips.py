@@ -49,7 +49,15 @@ class Clips:
                     yield scaled(levels.transpose(3, 0, 1, 2), contract.scaling)
 
     def split(self) -> tuple["Clips", "Clips"]:
-        """Return the clips that calibrate and those that judge, every fourth."""
+        """Return the clips that calibrate and those that judge, every fourth.
+
+        Raises InputError if there is a single clip.
+        """
+        if len(self) < 2:
+            raise InputError(
+                f"{self.places[0][0]}: a single clip; at least 2 are needed, to calibrate and to "
+                "judge"
+            )
         judges = set(range(JUDGES - 1, len(self), JUDGES)) or {len(self) - 1}
         parts: tuple[list[Place], list[Place]] = ([], [])
         for index, place in enumerate(self.places):
@@ -69,16 +77,16 @@ def video_clips(
         count: How many clips to take at most, evenly spread over all.
 
     Raises:
-        InputError: A video cannot be read, or there are fewer than two clips.
+        InputError: A video cannot be read, or all are shorter than a clip.
         MissingDependencyError: PyAV or OpenCV is not installed.
     """
     found = list_videos(videos)
     places = [(video, number) for video in found for number in range(_length(video, contract))]
-    if len(places) < 2:
+    if not places:
         frames, fps = contract.snippet_frames, contract.fps
         raise InputError(
-            f"{', '.join(map(str, found[:3]))}: {len(places)} clips of {frames} frames at {fps:g} "
-            "fps; at least 2 are needed, to calibrate and to judge"
+            f"{', '.join(map(str, found[:3]))}: shorter than a clip of {frames} frames at "
+            f"{fps:g} fps"
         )
     chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round())
     return Clips(tuple(places[int(index)] for index in chosen), contract)

@@ -54,7 +54,7 @@ def backbone_plan(model: onnx.ModelProto) -> Plan:
         if node.op_type in ("Relu", *MOVES) and node.output[0] in feeding:
             integer.add(node.name)
             values[node.output[0]] = None
-    return Plan(layers, frozenset(), frozenset(integer), tuple(values), ())
+    return Plan(layers, frozenset(), frozenset(integer), tuple(values))
 
 
 def _feeding(model: onnx.ModelProto, layers: frozenset[str]) -> set[str]:

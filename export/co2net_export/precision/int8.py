@@ -1,13 +1,13 @@
 """fp32 graph -> int8 graph: QuantizeLinear/DequantizeLinear pairs, weights stored as int8.
 
 onnxruntime.quantization does some of this, but not TensorRT's form beside a CPU's, 7-bit weights,
-inputs in two terms, or float layers on int8 weights.
+or float layers on int8 weights.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,25 +32,22 @@ class Scheme:
     # whether a quantized layer's output is quantized too, so that what lies between two such layers
     # computes in integers
     outputs: bool
-    # How a layer with int8 weights reads an input that needs more than 8 bits. "float": it computes
-    # in float, on weights that the engine expands at load. "two terms": its input is the sum of two
-    # int8 numbers, the second one being what the first rounds off, and it multiplies twice.
-    fine: Literal["float", "two terms"]
+    # What is not int8 computes in float16, and so do layers whose input needs more than 8 bits.
+    # Else it is float32, and these layers have int8 weights, which the engine expands at load.
+    half: bool
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
-        # x86 and Arm CPUs multiply U8S8 fastest; ONNX Runtime fuses a convolution only where input,
-        # weight, bias and output are all quantized. Weights of 7 bits: x86 CPUs before VNNI add
-        # pairs of products in 16 bits and would clip the sums of larger ones; this way every CPU
-        # computes what was measured at export.
-        "int8-cpu": Scheme(activations=np.uint8, weights=63, bias=True, outputs=True, fine="float"),
+        # x86 CPUs multiply U8S8 fastest; ONNX Runtime fuses a convolution only where input, weight,
+        # bias and output are all quantized. Weights of 7 bits: x86 CPUs before VNNI add pairs of
+        # products in 16 bits and would clip the sums of larger ones; this way every CPU computes
+        # what was measured at export. (Arm CPUs need neither; nothing was measured there.)
+        "int8-cpu": Scheme(activations=np.uint8, weights=63, bias=True, outputs=True, half=False),
         # TensorRT: zero point 0, bias in float; it fuses what follows a convolution by itself,
         # and a Q/DQ pair between them would only round twice; it knows no int8 weights on float
-        # activations
-        "int8-trt": Scheme(
-            activations=np.int8, weights=127, bias=False, outputs=False, fine="two terms"
-        ),
+        # activations. Strongly typed, its float is that of the scales.
+        "int8-trt": Scheme(activations=np.int8, weights=127, bias=False, outputs=False, half=True),
     }
 )
 
@@ -70,7 +67,6 @@ class Plan:
     # outputs
     integer: frozenset[str]
     values: tuple[str, ...]  # activations that get a Q/DQ pair: their ranges must be known
-    fine_values: tuple[str, ...]  # of these values, those that must not be clipped
 
 
 def plan(
@@ -82,8 +78,8 @@ def plan(
     integers too; everything else stays in float. Names in `fine` that are not in `layers` are
     ignored.
     """
-    fine = frozenset(fine).intersection(layers)
-    coarse = frozenset(layers) - fine
+    coarse = frozenset(layers).difference(fine)
+    fine = frozenset() if scheme.half else frozenset(layers) - coarse
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -109,12 +105,7 @@ def plan(
             integer.add(node.name)
             written_in_integers.add(node.output[0])
             values[node.output[0]] = None
-    fine_values = {node.input[0]: None for node in model.graph.node if node.name in fine}
-    if scheme.fine == "float":
-        fine_values = {}
-    return Plan(
-        frozenset(layers), fine, frozenset(integer), (*values, *fine_values), tuple(fine_values)
-    )
+    return Plan(coarse | fine, fine, frozenset(integer), tuple(values))
 
 
 def quantize(
@@ -145,10 +136,7 @@ def quantize(
         node = onnx.NodeProto()
         node.CopyFrom(original)
         if node.name in plan.fine:
-            if scheme.fine == "float":
-                writer.layer_on_floats(node)
-            else:
-                writer.layer_on_two_terms(node)
+            writer.layer_on_floats(node)
             continue
         is_layer = node.name in plan.layers
         if is_layer and node.input[0] not in dequantized:
@@ -211,6 +199,8 @@ class _Writer:
         bias = self._bias(layer)
         stored_bias = bias if self._scheme.bias else None
         scale = _weight_scale(weight, self._scheme.weights, stored_bias, activation_scale)
+        if self._scheme.half:
+            scale = _half_up(scale)
         rounded = _to_int8(weight, scale)
         name = layer.input[1]
         layer.input[1] = self._per_channel(name, rounded, scale)
@@ -281,34 +271,6 @@ class _Writer:
             layer.input[2] = self._constant(f"{layer.input[2]}.corrected", bias.astype(np.float32))
         self.nodes.append(layer)
 
-    def layer_on_two_terms(self, layer: onnx.NodeProto) -> None:
-        """Add the layer twice, on its rounded input and on what rounding took off, and the sum."""
-        name, output = layer.input[0], layer.output[0]
-        scale, _ = self._scale_and_zero(name)
-        remainder = f"{name}.remainder"
-        coarse = self.activation(name)
-        self.nodes.append(onnx.helper.make_node("Sub", [name, coarse], [remainder], name=remainder))
-        # nothing was clipped, so what is left is at most half a step
-        self._ranges[remainder] = Range(-scale / 2, scale / 2)
-        self.weights(layer)
-        second = onnx.NodeProto()
-        second.CopyFrom(layer)
-        second.name = f"{layer.name}.remainder"
-        # the bias is added once
-        second.input[:] = [self.activation(remainder), layer.input[1]]
-        second.output[0] = f"{output}.remainder"
-        layer.input[0] = coarse
-        layer.output[0] = f"{output}.coarse"
-        self.nodes.extend(
-            (
-                layer,
-                second,
-                onnx.helper.make_node(
-                    "Add", [layer.output[0], second.output[0]], [output], name=f"{layer.name}.sum"
-                ),
-            )
-        )
-
     def model(self) -> onnx.ModelProto:
         """Return the graph with the tensors that it uses."""
         result = onnx.ModelProto()
@@ -352,7 +314,8 @@ class _Writer:
         span = self._ranges[name]
         if self._scheme.activations is np.int8:
             limit = max(-span.low, span.high) or 1.0
-            return float(np.float32(limit / 127)), np.array(0, np.int8)
+            scale = np.float32(limit / 127)
+            return float(_half_up(scale) if self._scheme.half else scale), np.array(0, np.int8)
         scale = float(np.float32((span.high - span.low) / 255 or 1.0))
         return scale, np.array(np.clip(round(-span.low / scale), 0, 255), np.uint8)
 
@@ -364,6 +327,13 @@ class _Writer:
 def _per_output(scale: npt.NDArray[np.float32], dimensions: int) -> npt.NDArray[np.float32]:
     """Return the scales in the shape that multiplies weights (outputs, ...)."""
     return scale.reshape(-1, *[1] * (dimensions - 1))
+
+
+def _half_up(scale: npt.NDArray[np.float32] | np.float32) -> npt.NDArray[np.float32]:
+    """Return the next numbers that float16 holds: rounded down they would clip the largest."""
+    half = np.asarray(scale).astype(np.float16)
+    above = np.nextafter(half, np.float16(np.inf))
+    return np.where(half.astype(np.float32) < scale, above, half).astype(np.float32)
 
 
 def _to_int8(

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import onnx
 
+from co2net_export.graph.two_d import with_2d_layers
 from co2net_export.precision.calibration import METHODS, Histogram, collect
 from co2net_export.precision.fp16 import edges, to_half
 from co2net_export.precision.int8 import SCHEMES, layer_names, plan, quantize
@@ -16,6 +17,10 @@ from co2net_runtime.features import Features
 from co2net_runtime.files.records import nearest
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# the opset whose QuantizeLinear takes float16
+HALF_SCALES = 19
+# written in the form that TensorRT takes as it is
+FOR_GPUS: tuple[Precision, ...] = ("fp16", "int8-trt")
 Method = Literal["min-max", "percentile", "entropy"]
 
 # The last layers of the three heads: their outputs are the logits of cas and attention, for which 8
@@ -88,6 +93,9 @@ def calibrate(
 def half_islands(model: onnx.ModelProto, float_layers: Iterable[str]) -> frozenset[str]:
     """Return the names of the nodes that stay in float32 in the fp16 graph.
 
+    An int8 graph that is float16 otherwise keeps all of them but the gates, whose rounding is lost
+    beside that of 8 bits.
+
     Measured on a trained model with every float16 value rounded (`with_rounding`), held-out
     videos, mean differences from PyTorch of cas and attention:
 
@@ -122,25 +130,28 @@ def lower(
         The lowered graph; for fp32, `model` itself.
 
     Raises:
-        InputError: A name in the options is no layer's, or no layer is left.
+        InputError: A name in the options is no layer's, no layer is left, or the graph's opset has
+            no float16 scales.
         BackendError: fp16 cannot hold a weight.
     """
     lowered = frozenset(lowered_layers(model, options) if layers is None else layers)
     if options.precision == "fp32":
         return model
+    if options.precision in FOR_GPUS:
+        model = with_2d_layers(model)
     if options.precision == "fp16":
         if layers is None:
             return to_half(model, half_islands(model, options.float_layers))
         return to_half(model, {node.name for node in model.graph.node} - lowered)
     scheme = SCHEMES[options.precision]
+    if scheme.half and model.opset_import[0].version < HALF_SCALES:
+        raise InputError(f"{options.precision} needs --opset {HALF_SCALES} or later")
     fine = options.fine_layers if layers is None else ()
     assert histograms is not None
     quantized = plan(model, lowered, scheme, fine)
-    ranges = {
-        name: METHODS["min-max" if name in quantized.fine_values else options.method](
-            histograms[name]
-        )
-        for name in quantized.values
-    }
+    ranges = {name: METHODS[options.method](histograms[name]) for name in quantized.values}
     means = {name: histogram.means for name, histogram in histograms.items()}
-    return quantize(model, quantized, scheme, ranges, means=means)
+    result = quantize(model, quantized, scheme, ranges, means=means)
+    if not scheme.half or layers is not None:
+        return result
+    return to_half(result, edges(model, layer_names(model)).union(options.float_layers))

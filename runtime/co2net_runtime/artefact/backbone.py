@@ -16,6 +16,7 @@ from co2net_runtime.artefact.contract import (
 from co2net_runtime.artefact.onnx_file import read_metadata
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, to_mapping
+from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 CLIPS_INPUT = "clips"
@@ -110,8 +111,8 @@ class BackboneContract:
             count = len(getattr(self.scaling, name))
             if count not in (1, self.channels):
                 raise ValueError(
-                    f"the scaling's {name} has {count} values, the {self.stream} stream "
-                    f"{self.channels} channels"
+                    f"the scaling's {name} has {number_of(count, 'value')}, the {self.stream} "
+                    f"stream {self.channels} channels"
                 )
         if (self.flow is None) != (self.stream == "rgb"):
             raise ValueError("a flow backbone must say what its flow is, an RGB backbone has none")
@@ -128,7 +129,7 @@ class BackboneContract:
 
     @property
     def timing(self) -> SnippetTiming:
-        """Where the feature rows lie in time."""
+        """How the feature rows relate to time."""
         return SnippetTiming(snippet_frames=self.snippet_frames, fps=self.fps)
 
     @property
@@ -137,7 +138,7 @@ class BackboneContract:
         return (FEATURES_OUTPUT, LOGITS_OUTPUT) if self.classes else (FEATURES_OUTPUT,)
 
     def to_json(self) -> str:
-        """Return the contract as the JSON text that stands in the file's metadata."""
+        """Return the contract as the JSON text that the file's metadata holds."""
         head = {"schema_version": SCHEMA_VERSION, "kind": BACKBONE}
         return json.dumps({**head, **to_mapping(self)}, sort_keys=True)
 

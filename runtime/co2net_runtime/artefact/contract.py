@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
-from co2net_runtime.files.text import parse_json
+from co2net_runtime.files.text import number_of, parse_json
 from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 METADATA_KEY = "co2net"
@@ -31,6 +31,7 @@ LIVE_OUTPUT_NAMES = (*OUTPUT_NAMES, "next_state")
 # threads.
 MIN_ROWS_NAME = "min_rows"
 MIN_ROWS = 80
+NEVER = 2**62  # no call has so many
 # no sensible model has wider layers: a damaged number is refused before memory is taken for it
 WIDEST = 1 << 20
 
@@ -107,8 +108,8 @@ class Contract:
             raise ValueError("the context prior holds values that are not finite")
         if len(self.context_prior) not in (0, self.feature_dim):
             raise ValueError(
-                f"the context prior has {len(self.context_prior)} values, the features "
-                f"{self.feature_dim}"
+                f"the context prior has {number_of(len(self.context_prior), 'value')}, the "
+                f"features {self.feature_dim}"
             )
 
     @property
@@ -117,7 +118,7 @@ class Contract:
         return self.rgb_dim + self.flow_dim
 
     def to_json(self) -> str:
-        """Return the contract as the JSON text that stands in the file's metadata."""
+        """Return the contract as the JSON text that the file's metadata holds."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, sort_keys=True)
 
     @staticmethod
@@ -142,7 +143,7 @@ class Contract:
 
 
 def upgraded(mapping: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a contract of any readable schema version as the newest names them."""
+    """Return the fields of a contract of any readable schema version under their newest names."""
     return {**mapping, "graph": "chunk"} if mapping.get("graph") == "stream" else mapping
 
 

@@ -1,4 +1,4 @@
-"""ONNX files read without the package onnx: the contract, and where the weights lie."""
+"""ONNX files read without the package onnx: the contract, and where the weights are."""
 
 import mmap
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.wire_format import DamagedError, Field, delimited, fields, varint
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.inputs import require_file
 
 # field numbers of the ONNX format
 GRAPH, METADATA_PROPS = 7, 14  # of ModelProto
@@ -134,7 +135,7 @@ def _without_weights(view: memoryview, graph: Field, file: str) -> bytes | None:
 
 
 def _weights(view: memoryview, field: Field) -> Field | None:
-    """Return the numbers of a large initializer, None if the graph's field is another thing."""
+    """Return the numbers of a large initializer, None if the field is something else."""
     if field.number != INITIALIZER or field.end - field.content < MIN_WEIGHT_BYTES:
         return None
     for part in fields(view, field.content, field.end):
@@ -146,9 +147,7 @@ def _weights(view: memoryview, field: Field) -> Field | None:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[memoryview, list[Field]]]:
     """Map the file; yield it and its model's fields."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{path}: no such file")
+    file = require_file(path)
     if file.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     try:

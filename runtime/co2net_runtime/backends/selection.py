@@ -8,12 +8,15 @@ from typing import Any, overload
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import AnyContract, Backend, GraphContract
-from co2net_runtime.backends.device import Device, gpus, is_arm
+from co2net_runtime.backends.device import Device, DeviceKind, gpus, is_arm
 from co2net_runtime.backends.options import BACKENDS, BackendName, EngineOptions
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.errors import BackendError, ContractError, InputError, MissingDependencyError
 
 ENGINE_SUFFIX = ".engine"
+
+# snippets up to which OpenVINO runs int8 files faster than ONNX Runtime
+SHORT = 100
 
 # the first is what "auto" takes, except that onnxruntime takes a GPU where it can use one
 DEVICES = {
@@ -77,10 +80,13 @@ def open_backend(
         return opened
     contract = read(path)
     name = options.backend if options.backend != "auto" else _fastest(contract, options)
-    device = choose_device(name, options.device)
+    int8 = contract.precision.startswith("int8")
+    # ONNX Runtime has int8 convolutions on CPUs only
+    by_itself = "cpu" if int8 and name == "onnxruntime" else "auto"
+    device = choose_device(name, by_itself if options.device == "auto" else options.device)
     if options.bf16 and device.kind not in ("cpu", "gpu"):
         raise InputError("bfloat16 is offered on CPUs only: leave out --bf16")
-    require_runnable(contract, path, name)
+    require_runnable(contract, path, name, device.kind)
     if options.bf16 and contract.optimize == "cpu":
         raise BackendError(
             f"{path}: Winograd's sums lose too much in bfloat16 (attention changes ten times "
@@ -124,7 +130,9 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     wants_gpu = wanted == "cuda" or (wanted is None and bool(gpus()))
     if wanted == "gpu":
         order = ["openvino"]
-    elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
+    elif contract.precision == "int8-trt":
+        order = ["tensorrt", "onnxruntime"] if wants_gpu else ["onnxruntime"]
+    elif not wants_gpu and _openvino_is_faster(contract, options):
         order = ["openvino", "onnxruntime", "tensorrt"]
     missing: list[MissingDependencyError] = []
     for name in order:
@@ -137,17 +145,18 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
 
 
-def _openvino_is_faster(contract: GraphContract, *, bf16: bool) -> bool:
-    if contract.precision == "int8-trt":
-        return False  # OpenVINO does not run it
-    if bf16 and not is_arm():
+def _openvino_is_faster(contract: GraphContract, options: EngineOptions) -> bool:
+    if options.bf16 and not is_arm():
         return True  # ONNX Runtime does not compute in bfloat16 here
     if not isinstance(contract, Contract):
         return True  # a backbone
-    # ONNX Runtime wins with int8, with a snippet of a stream, and with the graph that was rewritten
-    # for its matrix products
-    rewritten = contract.optimize == "cpu" or contract.precision == "int8-cpu"
-    return not rewritten and contract.graph != "live"
+    # ONNX Runtime wins with a snippet of a stream, with the graph that was rewritten for its matrix
+    # products, and with int8 unless the videos are short
+    if contract.graph == "live" or contract.optimize == "cpu":
+        return False
+    if contract.precision == "int8-cpu":
+        return options.typical_length is not None and options.typical_length <= SHORT
+    return True
 
 
 def choose_device(name: BackendName, text: str) -> Device:
@@ -178,7 +187,10 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def require_runnable(
-    contract: GraphContract, path: str | os.PathLike[str], name: BackendName
+    contract: GraphContract,
+    path: str | os.PathLike[str],
+    name: BackendName,
+    device: DeviceKind,
 ) -> None:
     """Raise BackendError if the backend cannot run the file's precision or form."""
     if contract.optimize == "cpu" and name in ("tensorrt", "onnxruntime-tensorrt"):
@@ -190,6 +202,11 @@ def require_runnable(
         raise BackendError(
             f"{path}: its int8 is made for CPUs (asymmetric), TensorRT takes symmetric int8 only: "
             "export with --precision int8-trt"
+        )
+    if contract.precision.startswith("int8") and (name, device) == ("onnxruntime", "cuda"):
+        raise BackendError(
+            f"{path}: ONNX Runtime multiplies int8 on CPUs only; on a GPU it would convert to "
+            "float and back around each layer: use fp16, or int8-trt with TensorRT"
         )
     if contract.precision == "int8-trt" and name == "openvino":
         raise BackendError(

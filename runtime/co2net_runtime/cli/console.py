@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from co2net_runtime.errors import Co2netError, GateError
+from co2net_runtime.cli.entry import leave
+from co2net_runtime.errors import Co2netError, DeviceLostError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -25,9 +25,18 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+# more than any count, size, seed (2^32 - 1) or number of seconds
+_LARGEST = 2**32 - 1
+# of a line on stderr, and of one word in it: a path may have 4096 bytes
+_LONGEST_LINE = 4000
+_LONGEST_WORD = 1000
+
+_OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")
+
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE_FAILED = 3
+EXIT_DEVICE_LOST = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -63,6 +72,8 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
             _fail(name, str(error), EXIT_GATE_FAILED)
+        except DeviceLostError as error:
+            _fail(name, str(error), EXIT_DEVICE_LOST)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
@@ -71,6 +82,10 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_SOME_FAILED)
         except MemoryError as error:
             _fail(name, f"out of memory: {error}" if str(error) else "out of memory")
+        except RuntimeError as error:  # torch's allocators raise these
+            if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                raise
+            _fail(name, f"out of memory: {one_line(str(error))}")
         except OSError as error:
             _discard_stdout()  # a full disk may be behind it: do not try again at the exit
             where = f"{error.filename}: " if error.filename else ""
@@ -78,11 +93,15 @@ class _OneLineErrors(click.Command):
         sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a number that is none, "nan", is within no range."""
+        """Run the command unless a number is none ("nan"), or larger than anything can be."""
         for parameter in self.params:
             value = ctx.params.get(str(parameter.name))
-            if isinstance(value, float) and math.isnan(value):
-                raise click.BadParameter("nan is no number", ctx, parameter)
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, (int, float)) and not abs(one) <= _LARGEST:
+                    said = f"{one:g}" if isinstance(one, float) else clipped(str(one), 30)
+                    raise click.BadParameter(
+                        f"{said}: expected a number of at most {_LARGEST}", ctx, parameter
+                    )
         return super().invoke(ctx)
 
 
@@ -159,7 +178,18 @@ log_format_option = click.option(
 )
 
 
+def clipped(text: str, longest: int) -> str:
+    """Return the text with its middle left out where it is longer."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
 def _log(level: str, text: str) -> None:
+    if len(text) > _LONGEST_WORD:  # what a file or an argument holds may be of any length
+        words = (clipped(word, _LONGEST_WORD) for word in text.split(" "))
+        text = clipped(" ".join(words), _LONGEST_LINE)
     if _Log.json:
         time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         text = json.dumps({"time": time.replace("+00:00", "Z"), "level": level, "text": text})
@@ -255,7 +285,7 @@ def _on_signals(
 
 @contextmanager
 def _as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+    """Let SIGTERM end the block as Ctrl-C does: children stop, temporary files are removed.
 
     In the middle of an import either comes out as any error, such as a module that is not there:
     that is an interrupt, too.
@@ -267,7 +297,7 @@ def _as_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
     # else our parent has chosen what Ctrl-C does, as nohup does
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, leave)
     with _on_signals((signal.SIGTERM, *((signal.SIGINT,) if ours else ())), handle):
         try:
             yield
@@ -278,18 +308,19 @@ def _as_interrupt() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open closed standard streams on the null device: else a file of ours takes their number."""
+    """Open closed standard streams on the null device; else a file would take their number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            # takes the lowest number that is free; children inherit it, or they lack it in turn
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for the whole run
 
 
 def _discard_stdout() -> None:
-    """Let what stdout still holds go nowhere when Python flushes it at the exit."""
+    """Discard what stdout still holds when Python flushes it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""The way into a command: Ctrl-C is one line and exit code 130 while it is still imported, too."""
+"""The way into a command: a signal is one line and exit code 130 while it is still imported."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # every import here is a moment in which Ctrl-C is a tracebac
     from typing import NoReturn
 
 _INTERRUPTED = 130
+_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class Entry:
@@ -32,20 +33,19 @@ class Entry:
     def __call__(self) -> None:
         """Run the command with the arguments of the process."""
         try:
-            earlier = signal.getsignal(signal.SIGINT)
-            if earlier is signal.default_int_handler:  # else our parent has chosen, as nohup does
-                # an exception in the middle of an import comes out as any error at all
-                signal.signal(signal.SIGINT, _leave)
-            main = self.load()
-            signal.signal(signal.SIGINT, earlier)
-            main()
+            for number, default in _DEFAULTS.items():
+                if signal.getsignal(number) is default:  # else our parent chose, as nohup does
+                    # an exception in the middle of an import comes out as any error at all
+                    signal.signal(number, leave)  # until the command sets its own
+            self.load()()
         except KeyboardInterrupt:
-            _leave(signal.SIGINT, None)
+            leave(signal.SIGINT, None)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End the process at once: what is being imported cannot be unwound."""
     name = os.path.basename(sys.argv[0])  # noqa: PTH119  # without pathlib, as above
     if sys.stderr is not None:
         sys.stderr.write(f"{name}: interrupted\n")
         sys.stderr.flush()
-    os._exit(_INTERRUPTED)  # nothing is open yet, and an import cannot be unwound
+    os._exit(_INTERRUPTED)  # nothing is open yet

@@ -14,6 +14,7 @@ from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.files.atomic import sweep_temporaries
 from co2net_runtime.files.lock import lock
+from co2net_runtime.files.text import number_of
 from co2net_runtime.video.decode import VideoReader
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.files import (
@@ -123,7 +124,7 @@ class VideoProgress:
             quiet: Draw nothing.
         """
         self._snippet = snippet_seconds
-        self._lengths = {} if quiet else {path: claimed_seconds(path) for path in videos}
+        self._lengths = {} if quiet else {path: _claimed_seconds(path) for path in videos}
         total = max(1, round(sum(self._lengths.values())))
         self._bar = console.progress(range(total), "extracting", length=total, quiet=quiet)
         self._done = self._past = 0.0  # seconds of this video, and of those before it
@@ -140,7 +141,7 @@ class VideoProgress:
         self._draw(self._past + self._done)
 
     def finish_video(self, path: Path) -> None:
-        """Take that a video is done, or failed."""
+        """Note that a video is done, or failed."""
         self._past += self._lengths.get(path, 0.0)
         self._done = 0.0
         self._draw(self._past)
@@ -159,8 +160,8 @@ class VideoProgress:
         self._bar.__exit__(*details)
 
 
-def claimed_seconds(path: Path) -> float:
-    """Return a video's length as its container claims it; 0 where it does not or is unusable."""
+def _claimed_seconds(path: Path) -> float:
+    """Return a video's length as its container claims it; 0 if it does not, or cannot be used."""
     try:
         with VideoReader(path) as video:
             return video.duration or 0.0
@@ -191,8 +192,8 @@ def _report(
         raise InputError(f"none of the {count} videos could be used")
     rows = sum(summary.videos.values())
     length = rows * extractor.recipe.snippet_frames / extractor.recipe.fps
-    videos = "1 video" if len(summary.videos) == 1 else f"{len(summary.videos)} videos"
-    text = f"{videos}, {rows} snippets ({length:.0f} s) -> {out}"
+    videos = number_of(len(summary.videos), "video")
+    text = f"{videos}, {number_of(rows, 'snippet')} ({length:.0f} s) -> {out}"
     if rows:
         text += f", {length / max(seconds, 1e-9):.1f}x real time"
     if summary.skipped:
@@ -203,7 +204,9 @@ def _report(
         console.note(f"{len(summary.failures)} of {count} videos failed")
     if summary.interrupted:
         left = count - len(summary.videos) - len(summary.skipped) - len(summary.failures)
-        console.note(f"interrupted: {left} videos are left; --skip-existing goes on with them")
+        console.note(
+            f"interrupted: {number_of(left, 'video')} left; --skip-existing goes on with them"
+        )
         context.exit(console.EXIT_INTERRUPTED)
     if summary.failures:
         context.exit(console.EXIT_SOME_FAILED)

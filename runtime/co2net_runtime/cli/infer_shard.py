@@ -1,4 +1,4 @@
-"""co2net-infer --shard: one part of an archive, for job arrays that need no engine of ours."""
+"""co2net-infer --shard: one part of an archive, for job arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import output_folder, sweep_temporaries
+from co2net_runtime.files.text import number_of
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.output.formats import Format
 from co2net_runtime.output.sinks import STDOUT, Sink, is_folder
@@ -88,7 +89,9 @@ class ShardJob:
         failed = list(read_failures(self.path))
         for _, error in failed:
             console.report_error("co2net-infer", error)
-        console.note(f"{self.path}: already there, {len(self.names)} videos", quiet=quiet)
+        console.note(
+            f"{self.path}: already there, {number_of(len(self.names), 'video')}", quiet=quiet
+        )
         if failed:
             console.note(f"{len(failed)} of {len(self.names)} files failed")
             click.get_current_context().exit(console.EXIT_SOME_FAILED)

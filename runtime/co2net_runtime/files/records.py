@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.files.text import number_of
 
 Record = TypeVar("Record")
 
@@ -66,7 +67,7 @@ def take_schema_version(
     version = mapping.pop("schema_version", None)
     if isinstance(version, bool) or version not in readable:
         raise InputError(
-            f"{where}: schema version {version}, this program reads "
+            f"{where}: schema version {version!r:.40}, this program reads "
             f"{' and '.join(map(str, readable))}: {remedy}"
         )
     return int(version)
@@ -110,7 +111,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return tuple(_convert(arguments[0], item, where) for item in value)
         if len(value) != len(arguments):
-            raise InputError(f"{where}: expected {len(arguments)} values, found {len(value)}")
+            raise InputError(
+                f"{where}: expected {number_of(len(arguments), 'value')}, found {len(value)}"
+            )
         return tuple(
             _convert(item_hint, item, where)
             for item_hint, item in zip(arguments, value, strict=True)

@@ -91,6 +91,15 @@ def normalized(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).translate(_WITHOUT_WIDTH).split())
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 class", "3 classes"."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("y"):
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def label_name(value: Any) -> str:
     """Return a label of a JSON file as the class's name, normalized; a number is its digits.
 

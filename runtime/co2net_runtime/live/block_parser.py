@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from co2net_runtime.files.npy import MAGIC, MAX_HEADER_BYTES, NpyHeader, parse_header, shaped
+from co2net_runtime.files.text import number_of
 from co2net_runtime.live.arrivals import NOTHING, Arrival, judge, snippet_shape
 
 # a block that says it is larger is taken for damaged
@@ -54,11 +55,15 @@ class BlockParser:
         """Describe the snippet or block that the bytes break off in; "" if in none."""
         if self._is_npy:
             left = self._buffer or self._skip
-            return f"{len(self._buffer)} bytes of an unfinished .npy block" if left else ""
+            return (
+                f"{number_of(len(self._buffer), 'byte')} of an unfinished .npy block"
+                if left
+                else ""
+            )
         if not self._buffer:
             return ""
         return (
-            f"{len(self._buffer)} bytes of an unfinished snippet: raw snippets are "
+            f"{number_of(len(self._buffer), 'byte')} of an unfinished snippet: raw snippets are "
             f"{4 * self._dim} bytes, {self._dim} float32; if yours have another width, send .npy "
             "blocks, which say their shape"
         )
@@ -78,7 +83,7 @@ class BlockParser:
                 continue
             if lost:  # once for all that was left out, however many magic strings were in it
                 why = f" ({reason})" if reason else ""
-                text = f"{lost} bytes that are no .npy block left out{why}"
+                text = f"{number_of(lost, 'byte')} that are no .npy block left out{why}"
                 yield Arrival(trouble=text, gap=True)
                 lost, reason = 0, ""
             arrival = self._block(header) if header is not None else None

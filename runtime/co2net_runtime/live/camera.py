@@ -15,6 +15,7 @@ from pathlib import Path
 
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.features import Features
+from co2net_runtime.files.text import number_of
 from co2net_runtime.live.arrivals import NOTHING, POLL_S, Arrival
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.video.decode import Frame, VideoReader
@@ -158,7 +159,7 @@ class _Timeline:
             return
         lost = max(0, round((now - self._start) / self._snippet_s) - self._count)
         self._count += lost
-        text = f"the pictures are back; {lost} snippets are lost"
+        text = f"the pictures are back; {number_of(lost, 'snippet')} lost"
         self._slots.append(Arrival(trouble=text, gap=True, lost=lost))
 
     def add(self, row: "Future[Features]") -> None:
@@ -182,7 +183,7 @@ class _Timeline:
             yield Arrival(slot.result()) if isinstance(slot, Future) else slot
         now = time.monotonic()
         if self._dropped and (last or now - self._reported >= REPORT_S):
-            count = "1 snippet" if self._dropped == 1 else f"{self._dropped} snippets"
+            count = number_of(self._dropped, "snippet")
             text = f"{count} dropped: this machine is too slow"
             self._dropped, self._reported = 0, now
             yield Arrival(trouble=text)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from co2net_runtime.errors import Co2netError, InputError
+from co2net_runtime.files.text import number_of
 from co2net_runtime.live.arrivals import Array
 from co2net_runtime.live.health import Health, wall_clock
 from co2net_runtime.live.pool import Event, LivePool
@@ -158,7 +159,9 @@ class LiveJob:
         """Return the snippets to push of one stream, and whether it failed."""
         rows: list[Array] = []
         if batch.lost:
-            self._note(f"{name}: {batch.lost} snippets dropped: the producer is faster")
+            self._note(
+                f"{name}: {number_of(batch.lost, 'snippet')} dropped: the producer is faster"
+            )
             self.health.dropped(name, batch.lost)
             self._emit(self._pool.skip(name, batch.lost))
         for arrival in batch.arrivals:
@@ -195,12 +198,11 @@ class LiveJob:
             return ([*before, new] if len(new) else before), False
         first = self._at(name, before) + int(bad.argmax())
         known = name in self._previous or not bad[0]
-        self._note(
-            f"{name}: {bad.sum()} snippets from {first} on hold NaN, infinity or values beyond "
-            f"{_LARGEST:.0e}{self._follows(1, known=known)}"
-        )
         text = f"NaN, infinity or values beyond {_LARGEST:.0e}"
-        self.health.event("bad_input", name, text=text, snippets=int(bad.sum()), at_snippet=first)
+        count = int(bad.sum())
+        which = f"snippet {first} holds" if count == 1 else f"{count} snippets from {first} on hold"
+        self._note(f"{name}: {which} {text}{self._follows(1, known=known)}")
+        self.health.event("bad_input", name, text=text, snippets=count, at_snippet=first)
         if self._options.on_bad == "end":
             good = new[: int(bad.argmax())]
             return ([*before, good] if len(good) else before), True

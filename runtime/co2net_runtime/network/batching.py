@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from co2net_runtime.errors import BackendError
 from co2net_runtime.features import Features
+from co2net_runtime.files.text import number_of
 
 # a batch may hold this many padded snippets per real one: more costs more than it saves
 MAX_PADDING = 0.25
@@ -77,7 +78,8 @@ def pad(videos: Sequence[Features]) -> dict[str, npt.NDArray[np.float32] | npt.N
         batch = np.zeros(shape, np.float32)
     except MemoryError as error:
         raise BackendError(
-            f"out of memory with {shape[0]} videos of T = {shape[1]} at once: use a smaller --batch"
+            f"out of memory with {number_of(shape[0], 'video')} of T = {shape[1]} at once: use a "
+            f"smaller --batch"
         ) from error
     for row, video in zip(batch, videos, strict=True):
         row[: len(video)] = video

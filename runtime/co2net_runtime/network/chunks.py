@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from co2net_runtime.artefact.contract import Contract
-from co2net_runtime.backends import Backend
+from co2net_runtime.backends import Arrays, Backend
 from co2net_runtime.errors import ContractError, InputError
 from co2net_runtime.features import Features, check_features, check_rows, common_length
 from co2net_runtime.files.npy import check_not_cut
@@ -30,7 +30,7 @@ _MEAN_BLOCK = 4096
 
 
 class FeatureRows:
-    """The features of one video, read a few snippets at a time from where they lie."""
+    """The features of one video, read a few snippets at a time from disk."""
 
     def __init__(self, *parts: npt.NDArray[Any], where: str, feature_dim: int) -> None:
         """Take (T, D) floating-point, or the streams (T, rgb), (T, flow); memory-mapped or not.
@@ -106,14 +106,16 @@ def run_in_chunks(
     context = rows.mean() if context is None else context
     cas = np.empty((len(rows), len(contract.classes) + 1), np.float32)
     attention = np.empty(len(rows), np.float32)
-    for part in split(len(rows), chunk, contract.receptive_field.halo):
-        outputs = graph.infer(
-            {
-                "features": rows.read(part.low, part.high)[np.newaxis],
-                "lengths": np.array([part.high - part.low], np.int64),
-                "context": context[np.newaxis],
-            }
-        )
+    parts = list(split(len(rows), chunk, contract.receptive_field.halo))
+    batches: Iterator[Arrays] = (
+        {
+            "features": rows.read(part.low, part.high)[np.newaxis],
+            "lengths": np.array([part.high - part.low], np.int64),
+            "context": context[np.newaxis],
+        }
+        for part in parts
+    )
+    for part, outputs in zip(parts, graph.infer_each(batches), strict=True):
         inner = slice(part.start - part.low, part.stop - part.low)
         cas[part.start : part.stop] = outputs["cas"][0, inner]
         attention[part.start : part.stop] = outputs["attention"][0, inner, 0]
@@ -121,12 +123,12 @@ def run_in_chunks(
 
 
 def sibling(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.chunk.onnx."""
+    """Return the path of the graph of another kind beside MODEL.onnx, as MODEL.chunk.onnx."""
     return Path(path).with_suffix(f".{kind}.onnx")
 
 
 def chunk_graph_path(path: str | os.PathLike[str]) -> Path:
-    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there.
+    """Return the path of MODEL.onnx's chunk graph; MODEL.stream.onnx if only that exists.
 
     That of MODEL.engine is MODEL.chunk.engine.
     """

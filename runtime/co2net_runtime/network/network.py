@@ -14,6 +14,8 @@ import numpy.typing as npt
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Backend, EngineInfo, EngineOptions
 from co2net_runtime.backends.buckets import bucket
+from co2net_runtime.backends.options import CpuForm
+from co2net_runtime.backends.ort.providers import CPU
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.decoding.proposals import is_finite
 from co2net_runtime.errors import BackendError, Co2netError, InputError
@@ -155,8 +157,8 @@ class Network:
                 self._backend.max_batch if size else self._max_batch,
                 padded_to=bucket if self.engine.on_gpu else int,
             )
-        for group in groups:
-            outputs = self._backend.infer(pad([short[indices[place]] for place in group]))
+        batches = (pad([short[indices[place]] for place in group]) for group in groups)
+        for group, outputs in zip(groups, self._backend.infer_each(batches), strict=True):
             for row, place in enumerate(group):
                 cas = outputs["cas"][row, : lengths[place]]
                 attention = outputs["attention"][row, : lengths[place], 0]
@@ -166,10 +168,21 @@ class Network:
         return [found[index] for index in range(len(videos))]
 
     @property
+    def cpu_form(self) -> CpuForm | None:
+        """The form that a file optimized for CPUs runs in; None for other files."""
+        if self.contract.optimize != "cpu":
+            return None
+        return self.options.cpu_form if self.engine.provider == CPU else "plain"
+
+    @property
     def is_packing(self) -> bool:
         """Whether ragged batches lose their padding inside the graph and run faster together."""
-        fast = self.contract.optimize == "cpu" and self.options.cpu_form == "fast"
-        return fast and self.engine.device == "cpu"
+        return self.cpu_form == "fast"
+
+    @property
+    def layers(self) -> str:
+        """In words: where the layers run, in which precision; "" where the engine cannot tell."""
+        return self._backend.layers
 
     @property
     def longest_whole(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from co2net_runtime.files.atomic import write_text
+from co2net_runtime.files.text import number_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,13 @@ def write_index(folder: Path) -> Path | None:
     rows = []
     for path in sorted(folder.glob("*.html")):
         data = None if path == target else _read(path)
-        if data is not None:
+        if data is None:
+            continue
+        try:
             rows.append(_row(path, data))
-    count = "1 video" if len(rows) == 1 else f"{len(rows)} videos"
+        except (LookupError, TypeError, ValueError, ArithmeticError):  # a page of somebody else
+            logger.warning("%s: no timeline page of ours, left out of %s", path, INDEX_NAME)
+    count = number_of(len(rows), "video")
     head = "<th>video<th>length<th>segments<th>best score<th>classes"
     write_text(
         target,
@@ -60,7 +65,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     found = _DATA.search(path.read_text(encoding="utf-8", errors="replace"))
     try:
         data = json.loads(found[1]) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) and "segments" in data else None
 

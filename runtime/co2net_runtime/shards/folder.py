@@ -13,12 +13,13 @@ from typing import Any
 
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import atomic_path, write_text
+from co2net_runtime.files.text import read_json
 from co2net_runtime.output.formats import Records
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
-_ERROR = '{"error": '
+_ERROR = b'{"error": '
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -29,7 +30,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def job_identity(
     made_by: Mapping[str, Any], batch: int, *, videos: int, names_sha256: str, shards: int
 ) -> dict[str, Any]:
-    """Return what two runs must share for their shards to be parts of one result.
+    """Return the facts that two runs must share for their shards to be parts of one result.
 
     Args:
         made_by: The origin of the results: model, engine, options with the threads.
@@ -52,7 +53,7 @@ def job_identity(
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Write the manifest, or check that the one that is there is of the same job.
+    """Write the manifest, or check that the existing one is of the same job.
 
     Of several processes that begin at once, one writes it and the others check.
 
@@ -70,7 +71,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
         except OSError:  # a file system without hard links
             temporary.replace(path)
         temporary.unlink(missing_ok=True)
-    there = _read(path)
+    there = read_manifest(path)
     different = [key for key in {**identity, **there} if there.get(key) != identity.get(key)]
     if different:
         key = different[0]
@@ -92,20 +93,26 @@ def write_shard(
 
 
 def read_failures(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (video, error) of a shard's file; its results are not read."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.startswith(_ERROR):
-                return
-            entry = json.loads(line)
-            yield entry["video"], entry["error"]
+    """Yield (video, error) of a shard's file; its results are not read.
 
-
-def _read(path: Path) -> dict[str, Any]:
+    Raises InputError if it is damaged.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged, expected the manifest of a job: {error}") from error
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.startswith(_ERROR):
+                    return
+                entry = json.loads(line)
+                yield str(entry["video"]), str(entry["error"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged, expected a shard of co2net: remove it to have it computed again"
+        ) from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the identity of a job. Raises InputError if the file is damaged."""
+    found = read_json(path, "the manifest of a job")
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged, expected the manifest of a job")
     return found
@@ -117,4 +124,4 @@ def _difference(there: Mapping[str, Any], now: Mapping[str, Any], key: str) -> s
     if isinstance(one, dict) and isinstance(other, dict):
         name = next(name for name in {**one, **other} if one.get(name) != other.get(name))
         return f"{name} {_difference(one, other, name)}"
-    return f"is {one}, not {other}"
+    return f"is {json.dumps(one)}, not {json.dumps(other)}"

@@ -134,8 +134,8 @@ def test_thresholds_can_be_chosen_and_say_who_uses_them(annotations, write):
     assert done.exit_code == 0, done.stderr
     header = done.stdout.splitlines()[1]
     assert header.split() == ["tIoU", "0.3", "0.4", "0.5", "0.6", "0.7", "0.3:0.7", "mean"]
-    assert "the setting of: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
-    assert "the setting of: CO2-Net" in run(path, annotations).stdout
+    assert "same setting as: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
+    assert "same setting as: CO2-Net" in run(path, annotations).stdout
     bad = run(path, annotations, "--tious", "0.5:0.1")
     assert bad.exit_code == 2
     assert "expected a number or START:STEP:STOP" in bad.stderr
@@ -164,8 +164,8 @@ def test_results_of_opentad_are_read(annotations, write):
 
 def test_columns_are_explained_on_request(annotations, write):
     path = write("p.json", GOOD)
-    assert "top G: of each class" not in run(path, annotations, "--analyze").stdout
-    assert "top G: of each class" in run(path, annotations, "--analyze", "--explain").stdout
+    assert "top G: the G best" not in run(path, annotations, "--analyze").stdout
+    assert "top G: the G best" in run(path, annotations, "--analyze", "--explain").stdout
 
 
 def test_classes_without_training_videos_are_named(annotations, write):
@@ -252,7 +252,7 @@ def test_a_video_under_both_its_names_is_refused(annotations, write):
 def test_subset_can_be_chosen_and_a_lone_one_needs_no_name(annotations, write):
     path = write("p.json", predictions(c=[[0, 10, "Run", 0.9]]))
     done = run(path, annotations, "--subset", "Validation")
-    assert "1 predictions, 2 instances" in done.stdout
+    assert "1 prediction, 2 instances" in done.stdout
     lone = write("lone.json", document(c=["mine", [0, 10, "Run"]]))
     assert "100.00" in run(path, lone).stdout
 
@@ -282,7 +282,7 @@ BAD = {
     ),
     "no video of the subset": (
         predictions(z=[]), None, [],
-        "p.json: none of its 1 videos is in the subset 'test'",
+        "p.json: none of its videos is in the subset 'test'",
     ),
     "which subset": (
         GOOD, document(a=["x", [0, 1, "Run"]], b=["y"]), [],
@@ -406,7 +406,7 @@ def test_videos_without_features_count_alike_for_a_model_and_its_predictions(
         assert results["map"] == [map_] * 9, source
         assert results["without_predictions"] == ["video_17"]
         assert results["missing"] == missing
-    words = {"missed": "1 videos without predictions: all missed", "left-out": ": left out"}
+    words = {"missed": "1 video without predictions: all missed", "left-out": ": left out"}
     assert words[missing] in run(out, data, "--missing", missing).stdout
 
 

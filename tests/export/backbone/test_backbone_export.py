@@ -207,13 +207,16 @@ def test_another_network_does_not_pass(rgb, tmp_path):
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "rgb.pt"), "not a video"),
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "empty"), "no video file"),
         (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "no*.mp4"), "no file matches"),
-        (("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "short.mp4"), "1 clips of 16"),
+        (
+            ("rgb.pt", "o.onnx", "--stream", "rgb", "--calibration", "short.mp4"),
+            "short.mp4: shorter",
+        ),
     ],
 )
 def test_refusals(files, tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    write_video(tmp_path / "short.mp4", 31)
+    write_video(tmp_path / "short.mp4", 15)
     for file in files.iterdir():
         (tmp_path / file.name).symlink_to(file)
     assert reason in failure(*arguments)
@@ -242,6 +245,8 @@ def test_clips_are_those_of_extraction(tmp_path, stream):
     calibration, judges = clips.split()
     np.testing.assert_array_equal(list(judges), expected[3:4])
     np.testing.assert_array_equal(list(calibration), expected[:3] + expected[4:])
+    with pytest.raises(InputError, match="a single clip; at least 2"):
+        video_clips([tmp_path], contract, count=1).split()
 
 
 def test_scaling_by_channel():

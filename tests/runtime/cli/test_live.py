@@ -104,7 +104,7 @@ def test_truncated_and_nan(tiny_path, videos):
     code, found, err = run(tiny_path, "--live", "-", stdin=data)
     assert code == 1
     assert found
-    assert "1 snippets from 20 on hold NaN" in err
+    assert "snippet 20 holds NaN" in err
     assert "the previous snippet replaces them" in err
     assert "3 bytes of an unfinished snippet" in err
     code, _, err = run(tiny_path, "--live", "-", "--on-bad", "end", stdin=data)

@@ -77,7 +77,7 @@ def ask(wheel: Path, folder: Path, methods: dict[str, list[str]]) -> dict[str, o
 def main() -> None:
     """Ask every wheel for the classes of the stub, and write the file."""
     sys.path.insert(0, str(Path(__file__).parents[3]))
-    from tests.runtime.test_trt_api import TENSORRT, stub_functions, stub_names
+    from tests.runtime.backends.trt.test_api import TENSORRT, stub_functions, stub_names
 
     functions = stub_functions(TENSORRT)
     methods = {owner: sorted(functions.get(owner, ())) for owner in stub_names(TENSORRT)}

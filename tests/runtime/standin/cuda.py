@@ -1,11 +1,13 @@
 # ruff: noqa: ARG002  # the calls take what the real ones take
-"""The CUDA driver's calls: memory, one kind of stream, recorded launches.
+"""The CUDA driver's calls: memory, streams, events, recorded launches, and a clock.
 
-Work put into the stream is done when the stream is synchronized, not before, and memory that
-nobody has written holds NaN. Numbers are wide enough for the real library only as ctypes objects:
+Work put into a stream is done when somebody waits for it, not before, and memory that nobody has
+written holds NaN. Copies to and from pinned memory happen when the stream comes to them; from
+pageable memory, at once. Numbers are wide enough for the real library only as ctypes objects:
 a bare int of 64 bits would be cut.
 """
 
+import collections
 import ctypes
 import threading
 
@@ -26,17 +28,59 @@ class ContractBreach(AssertionError):
     """The caller did what TensorRT or CUDA leaves undefined."""
 
 
-class Stream:
-    """Holds work until it is synchronized, or records it."""
+# what work takes on the stand-in's clock
+COST = {"upload": 1, "compute": 2, "download": 0}
 
-    def __init__(self, handle):
+
+class Stream:
+    """Holds work until somebody waits for it, or records it; each piece has its time."""
+
+    def __init__(self, handle, cuda):
         self.handle = handle
-        self.pending = []
+        self.pending = collections.deque()
         self.recording = None
         self.invalid = False
+        self.time = 0
+        self._cuda = cuda
 
-    def put(self, work):
-        (self.pending if self.recording is None else self.recording).append(work)
+    def put(self, kind, work):
+        """Add work that takes COST[kind] from now on, or from when the stream is free."""
+        if self.recording is not None:
+            self.recording.append((kind, work))
+        else:
+            self.pending.append((kind, work, self._cuda.time))
+
+    def step(self):
+        kind, work, at = self.pending.popleft()
+        if kind in COST:
+            start = max(self.time, at)
+            self.time = start + COST[kind]
+            self._cuda.history.append((kind, start, self.time))
+        work()
+
+    def finish(self):
+        while self.pending:
+            self.step()
+
+
+class Event:
+    """A mark in a stream."""
+
+    def __init__(self):
+        self.stream = None
+        self.reached = True
+        self.time = 0
+
+    def record(self, stream):
+        self.stream, self.reached = stream, False
+        stream.put("mark", self._reach)
+
+    def _reach(self):
+        self.reached, self.time = True, self.stream.time
+
+    def wait(self):
+        while not self.reached:
+            self.stream.step()
 
 
 class Cuda:
@@ -45,7 +89,12 @@ class Cuda:
     def __init__(self, memory_bytes):
         self.memory_bytes = memory_bytes
         self.blocks = {}
+        self.pinned = {}
         self.streams = {}
+        self.events = {}
+        self.integrated = False  # a Jetson
+        self.time = 0  # of the thread that calls
+        self.history = []  # (kind, start, end) of the work done
         self.graphs = {}
         self.recorded = {}
         self.contexts = 0
@@ -57,7 +106,7 @@ class Cuda:
         self._thread = threading.local()
 
     def block(self, address, size):
-        """Return the memory at an address that cuMemAlloc gave."""
+        """Return the memory at an address of the GPU's."""
         if address not in self.blocks:
             raise ContractBreach(f"address {address:#x} is not allocated")
         if size > len(self.blocks[address]):
@@ -106,21 +155,56 @@ class Cuda:
         return self.sticky
 
     def cuMemFree_v2(self, address):
+        self.require_context()
         self.block(address.value, 0)
-        if any(stream.pending for stream in self.streams.values()):
-            raise ContractBreach("cuMemFree while the stream holds work")
+        self._require_idle("cuMemFree")
         del self.blocks[address.value]
         return self.sticky
+
+    def cuMemHostAlloc(self, address, size, flags):
+        self.require_context()
+        memory = ctypes.create_string_buffer(bytes([POISON]) * size.value, size.value)
+        address._obj.value = ctypes.addressof(memory)
+        self.pinned[address._obj.value] = memory
+        if flags & 2:  # mapped
+            self.blocks[address._obj.value ^ 1 << 46] = memoryview(memory).cast("B")
+        return self.sticky
+
+    def cuMemHostGetDevicePointer_v2(self, address, host, flags):
+        address._obj.value = host.value ^ 1 << 46
+        self.block(address._obj.value, 0)
+        return self.sticky
+
+    def cuMemFreeHost(self, host):
+        self.require_context()
+        self._require_idle("cuMemFreeHost")
+        del self.pinned[host.value]
+        self.blocks.pop(host.value ^ 1 << 46, None)
+        return self.sticky
+
+    def _require_idle(self, name):
+        if any(stream.pending for stream in self.streams.values()):
+            raise ContractBreach(f"{name} while a stream holds work")
 
     def cuMemcpyHtoDAsync_v2(self, to, source, size, stream):
         self.require_context()
         stream = self.stream(stream.value)
         if stream.recording is not None:
             return CAPTURE_UNSUPPORTED
-        # pageable memory is staged before the return
-        data = ctypes.string_at(source.value, size.value)
-        target = self.block(to.value, size.value)
-        stream.put(lambda: target.__setitem__(slice(len(data)), data))
+        count, target = size.value, self.block(to.value, size.value)
+        if source.value in self.pinned:
+            pointer = source.value
+
+            def copy():
+                target[:count] = ctypes.string_at(pointer, count)
+
+        else:  # pageable memory is staged before the return
+            data = ctypes.string_at(source.value, count)
+
+            def copy():
+                target[:count] = data
+
+        stream.put("upload", copy)
         return self.sticky
 
     def cuMemcpyDtoHAsync_v2(self, to, source, size, stream):
@@ -129,14 +213,49 @@ class Cuda:
         if stream.recording is not None:
             return CAPTURE_UNSUPPORTED
         block, address, count = self.block(source.value, size.value), to.value, size.value
-        stream.put(lambda: ctypes.memmove(address, bytes(block[:count]), count))
+        stream.put("download", lambda: ctypes.memmove(address, bytes(block[:count]), count))
+        return self.sticky
+
+    def cuEventCreate(self, event, flags):
+        self.require_context()
+        assert flags == 3  # who waits sleeps; no times
+        event._obj.value = self._handle()
+        self.events[event._obj.value] = Event()
+        return self.sticky
+
+    def cuEventRecord(self, event, stream):
+        stream = self.stream(stream.value)
+        if stream.recording is not None:
+            return CAPTURE_UNSUPPORTED
+        self.events[event.value].record(stream)
+        return self.sticky
+
+    def cuStreamWaitEvent(self, stream, event, flags):
+        stream, event = self.stream(stream.value), self.events[event.value]
+
+        def wait():
+            event.wait()
+            stream.time = max(stream.time, event.time)
+
+        stream.put("wait", wait)
+        return self.sticky
+
+    def cuEventSynchronize(self, event):
+        self.require_context()
+        event = self.events[event.value]
+        event.wait()
+        self.time = max(self.time, event.time)
+        return self.sticky
+
+    def cuEventDestroy_v2(self, event):
+        del self.events[event.value]
         return self.sticky
 
     def cuStreamCreate(self, stream, flags):
         self.require_context()
         assert flags == 1
         stream._obj.value = self._handle()
-        self.streams[stream._obj.value] = Stream(stream._obj.value)
+        self.streams[stream._obj.value] = Stream(stream._obj.value, self)
         return self.sticky
 
     def cuStreamDestroy_v2(self, stream):
@@ -144,12 +263,13 @@ class Cuda:
         return self.sticky
 
     def cuStreamSynchronize(self, stream):
+        self.require_context()
         stream = self.stream(stream.value)
         if stream.recording is not None:
             stream.invalid = True
             return CAPTURE_UNSUPPORTED
-        while stream.pending:
-            stream.pending.pop(0)()
+        stream.finish()
+        self.time = max(self.time, stream.time)
         return self.sticky
 
     def cuStreamBeginCapture_v2(self, stream, mode):
@@ -187,11 +307,12 @@ class Cuda:
         return SUCCESS
 
     def cuGraphLaunch(self, recorded, stream):
+        self.require_context()
         if recorded.value not in self.recorded:
             raise ContractBreach("launch of a destroyed recording")
         self.launches += 1
-        for work in self.recorded[recorded.value]:
-            self.stream(stream.value).put(work)
+        for kind, work in self.recorded[recorded.value]:
+            self.stream(stream.value).put(kind, work)
         return self.sticky
 
     def cuGraphExecDestroy(self, recorded):

@@ -1,4 +1,4 @@
-"""ONNX Runtime, with the execution provider that was asked for or none."""
+"""ONNX Runtime, with the execution provider that was asked for or not at all."""
 
 import contextlib
 import ctypes
@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
@@ -14,12 +14,13 @@ from typing import Any, Generic
 import numpy as np
 import numpy.typing as npt
 
-from co2net_runtime.artefact.contract import MIN_ROWS_NAME
+from co2net_runtime.artefact.contract import MIN_ROWS_NAME, NEVER
 from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed, tf32
 from co2net_runtime.backends.buckets import bucket, pad_time
 from co2net_runtime.backends.device import gpus, is_arm
 from co2net_runtime.backends.ort import providers
-from co2net_runtime.backends.ort.cpu import NEVER, CpuSession
+from co2net_runtime.backends.ort.bound import BoundSession
+from co2net_runtime.backends.ort.cpu import CpuSession
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ort.providers import Provider
 from co2net_runtime.backends.trt import profiles as trt_profiles
@@ -28,7 +29,7 @@ from co2net_runtime.backends.trt.profiles import Profile
 from co2net_runtime.errors import BackendError, InputError
 
 # operators that are the network; all others may be bookkeeping on shapes and masks
-HEAVY = re.compile(r"Conv|MatMul|Gemm")
+HEAVY = re.compile(r"Conv|MatMul|Gemm|AveragePool")
 
 QUIET, DEFAULT_LOGGING = 4, 2
 
@@ -62,6 +63,7 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         _require_available(onnxruntime, self._provider)
         settings = _session_options(onnxruntime, options)
         self._session: Any
+        self._layers = ""
         if self._provider.name == providers.CPU and not self._provider.bind:
             plain = contract.optimize == "cpu" and options.cpu_form == "plain"
             self._session = CpuSession(
@@ -79,9 +81,9 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
             if self._provider.device.kind == "cuda":
                 inside = self._provider.name == providers.TENSORRT
                 tf32.settle(options.tf32, by_environment=inside)
-            self._session = _open_session(onnxruntime, path, self._provider, settings)
+            session, self._layers = _open_session(onnxruntime, path, self._provider, settings)
+            self._session = BoundSession(onnxruntime, session, self._provider.device)
         self._errors = _run_errors()
-        self._new_value = onnxruntime.OrtValue.ortvalue_from_numpy
         device = self._provider.device
         self._info = EngineInfo(
             engine="onnxruntime",
@@ -116,6 +118,11 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
         profile = self._provider.profile
         return None if profile is None else trt_profiles.max_batch([profile], length)
 
+    @property
+    def layers(self) -> str:
+        """Where operators ran that are not heavy; nothing on the CPU."""
+        return self._layers
+
     def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the graph: input arrays by name -> output arrays by name.
 
@@ -133,25 +140,14 @@ class OnnxRuntimeBackend(Generic[AnyContract]):
 
     def _infer(self, session: Any, names: list[str], feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         try:
-            if self._provider.bind:
-                values = self._run_bound(session, names, feeds)
-            else:
-                values = session.run(names, dict(feeds))
+            values = session.run(names, feeds)
         except self._errors as error:
             raise run_failed("ONNX Runtime", str(error), feeds) from error
         return dict(zip(names, values, strict=True))
 
-    def _run_bound(self, session: Any, names: list[str], feeds: Arrays) -> list[npt.NDArray[Any]]:
-        """Run on arrays in the device's memory, so that each crosses the bus once."""
-        kind, index = self._provider.device.kind, self._provider.device.index
-        binding = session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, self._new_value(array, kind, index))
-        for name in names:
-            binding.bind_output(name, kind, index)
-        session.run_with_iobinding(binding)
-        values: list[npt.NDArray[Any]] = binding.copy_outputs_to_cpu()
-        return values
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield what `infer` returns for each batch."""
+        return map(self.infer, batches)
 
     def close(self) -> None:
         """Free the session."""
@@ -203,10 +199,10 @@ def _require_available(onnxruntime: Any, provider: Provider) -> None:
 
 def _open_session(
     onnxruntime: Any, path: str | os.PathLike[str], provider: Provider, options: Any
-) -> Any:
-    """Return a session whose heavy operators were seen to run on `provider`."""
+) -> tuple[Any, str]:
+    """Return a session whose heavy operators were seen to run on `provider`, and what else did."""
     if provider.name == providers.CPU:
-        return _new_session(onnxruntime, path, provider, os.fspath(path), options)
+        return _new_session(onnxruntime, path, provider, os.fspath(path), options), ""
     with tempfile.TemporaryDirectory(prefix="co2net-") as folder, _quiet(onnxruntime):
         if provider.device.kind == "cuda":
             preload_cuda(onnxruntime)
@@ -218,8 +214,7 @@ def _open_session(
         if provider.name not in session.get_providers():
             reason = _why_not(onnxruntime, provider) or f"{provider.device} is not supported"
             raise _did_not_start(provider, reason)
-        _check_placement(session, provider)
-    return session
+        return session, _check_placement(session, provider)
 
 
 def _new_session(
@@ -229,7 +224,7 @@ def _new_session(
     model: str | bytes,
     options: Any,
 ) -> Any:
-    """Return a session of `model`, a file's name or content; errors speak of `path`."""
+    """Return a session of `model`, a file's name or content; errors name `path`."""
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     try:
@@ -246,8 +241,11 @@ def _new_session(
         raise BackendError(f"{path}: ONNX Runtime refuses it: {_first_line(str(error))}") from error
 
 
-def _check_placement(session: Any, provider: Provider) -> None:
-    """Run the smallest shape under the profiler and look where the operators ran."""
+def _check_placement(session: Any, provider: Provider) -> str:
+    """Run the smallest shape under the profiler; return in words where the operators ran.
+
+    Raises BackendError if heavy ones ran elsewhere than on `provider`.
+    """
     feeds: dict[str, npt.NDArray[Any]] = {}
     profile = provider.profile or Profile()
     smallest = (profile.batch[0], profile.length[0])  # batch and time are the leading axes
@@ -262,17 +260,17 @@ def _check_placement(session: Any, provider: Provider) -> None:
     except _run_errors() as error:
         raise run_failed(provider.name, str(error), feeds) from error
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = [event["args"] for event in events if event.get("cat") == "Node"]
-    elsewhere = {
-        (node["op_name"], node["provider"])
-        for node in ran
-        if "provider" in node
-        and node["provider"] != provider.name
-        and HEAVY.search(node["op_name"])
-    }
-    if elsewhere:
-        nodes = ", ".join(f"{name} on {where}" for name, where in sorted(elsewhere))
+    ran = [
+        (event["args"]["op_name"], event["args"]["provider"])
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event["args"]
+    ]
+    elsewhere = [one for one in ran if one[1] != provider.name]
+    if heavy := {one for one in elsewhere if HEAVY.search(one[0])}:
+        nodes = ", ".join(f"{name} on {where}" for name, where in sorted(heavy))
         raise BackendError(f"{provider.name} was asked for, but ONNX Runtime runs {nodes}")
+    copies = sum(name.startswith("Memcpy") for name, _ in ran)
+    return f"{len(elsewhere)} small operators elsewhere, {copies} copies to and from the host"
 
 
 def _did_not_start(provider: Provider, reason: str) -> BackendError:
@@ -305,7 +303,10 @@ def _why_not(onnxruntime: Any, provider: Provider) -> str:
 
 @contextlib.contextmanager
 def _quiet(onnxruntime: Any) -> Iterator[None]:
-    """Keep the loader's colored lines off the terminal: an exception says the same."""
+    """Keep the loader's colored lines off the terminal: an exception says the same.
+
+    ONNX Runtime does not tell which level it had; the one that it gets back is its default.
+    """
     onnxruntime.set_default_logger_severity(QUIET)
     try:
         yield

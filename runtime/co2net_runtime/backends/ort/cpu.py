@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from co2net_runtime.artefact.contract import MIN_ROWS_NAME
+from co2net_runtime.artefact.contract import MIN_ROWS_NAME, NEVER
 from co2net_runtime.artefact.onnx_file import read_graph
 from co2net_runtime.backends import Arrays
-
-NEVER = 2**62
 
 FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 

@@ -38,7 +38,7 @@ def provider_options(
     profile = covering(build.to_build)
     # no trt_fp16_enable, no trt_int8_enable: without them the network is strongly typed, with them
     # TensorRT may move the file's fp32 parts to lower precision (onnxruntime pull request 19695)
-    strings = _profile_strings(profile, contract)
+    strings = profile_strings(profile, contract)
     if build.hardware_compatible:
         strings["trt_engine_hw_compatible"] = "1"
     if build.optimization_level is not None:
@@ -48,7 +48,8 @@ def provider_options(
     return strings | _cache(path, device, options, strings)
 
 
-def _profile_strings(profile: Profile, contract: Contract) -> dict[str, str]:
+def profile_strings(profile: Profile, contract: Contract) -> dict[str, str]:
+    """Return a profile as the provider's options."""
     shapes = profile.shapes(contract)
     return {
         f"trt_profile_{which}_shapes": ",".join(

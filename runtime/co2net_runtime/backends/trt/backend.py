@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import Arrays, EngineInfo, EngineOptions, run_failed
-from co2net_runtime.backends.buckets import bucket, pad_time
+from co2net_runtime.backends.buckets import bucket
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt import profiles as trt_profiles
 from co2net_runtime.backends.trt.api import Messages
@@ -26,15 +28,21 @@ from co2net_runtime.backends.trt.cache import (
     read_any_contract,
     read_engine,
 )
-from co2net_runtime.backends.trt.cuda import CaptureError, Cuda, DeviceBuffer
-from co2net_runtime.backends.trt.execution import Execution
-from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
-from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.backends.trt.cuda import CaptureError, Cuda
+from co2net_runtime.backends.trt.execution import Execution, Shapes
+from co2net_runtime.backends.trt.layers import summary
+from co2net_runtime.backends.trt.memory import DeviceBuffer
+from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions, input_shapes
+from co2net_runtime.errors import BackendError, DeviceLostError, InputError
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
-Shape = tuple[int, ...]
+# (profile, 0 or 1, the shapes where launches are recorded)
+Key = tuple[int, int, tuple[tuple[int, ...], ...]]
+
+# batches on the GPU at once: one computes, the other one arrives
+IN_FLIGHT = 2
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +112,7 @@ class TensorRtBackend:
         with self._messages.guard("the engine"):
             self._profiles = _profiles(self._engine, self._contract)
         self._scratch = DeviceBuffer(cuda)
-        self._executions: dict[tuple[int, Shape], Execution] = {}
+        self._executions: dict[Key, Execution] = {}
         self._info = EngineInfo(
             engine="tensorrt",
             version=target.tensorrt,
@@ -146,28 +154,40 @@ class TensorRtBackend:
         """
         return trt_profiles.max_batch(self._profiles, length)
 
+    @property
+    def layers(self) -> str:
+        """How many layers compute in which type, as the engine's record has it."""
+        return summary(self._record.layers)
+
     def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the engine: input arrays by name -> output arrays by name.
 
         Raises BackendError if the shape is in no profile, the engine fails, or it is closed.
         """
+        (outputs,) = self.infer_each([feeds])
+        return outputs
+
+    def infer_each(self, batches: Iterable[Arrays]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield the outputs of each batch: while one computes, the next one arrives.
+
+        Other threads wait until it is taken to its end. Raises BackendError as `infer` does, and
+        what `batches` raises.
+        """
+        running: deque[tuple[Arrays, Execution]] = deque()
         with self._lock:
             if self._engine is None:
                 raise BackendError("the model is closed")
-            clips = feeds.get(CLIPS_INPUT)
-            batch, length = feeds["features"].shape[:2] if clips is None else (len(clips), 1)
-            index = trt_profiles.choose(self._profiles, batch, length)
             try:
-                self._cuda.activate()
-                with self._messages.guard("the inference"):
-                    if self._graphs:
-                        with contextlib.suppress(CaptureError):
-                            return self._replay(self._engine, index, feeds)
-                    return self._execution(self._engine, index, ()).run(feeds)
-            except BackendError as error:
+                for number, feeds in enumerate(batches):
+                    if len(running) == IN_FLIGHT:
+                        yield self._finish(*running.popleft())
+                    running.append((feeds, self._start(self._engine, feeds, number % IN_FLIGHT)))
+                while running:
+                    yield self._finish(*running.popleft())
+            except BaseException:
                 # the next video gets clean contexts and the memory that these held
                 self._start_afresh()
-                raise run_failed("TensorRT", str(error), feeds) from error
+                raise
 
     def close(self) -> None:
         """Free the engine and its memory."""
@@ -180,39 +200,82 @@ class TensorRtBackend:
                 with contextlib.suppress(BackendError):
                     self._cuda.close()
 
-    def _replay(
-        self, engine: "trt.ICudaEngine", profile: int, feeds: Arrays
-    ) -> dict[str, npt.NDArray[Any]]:
-        length, padded = None, feeds
-        if CLIPS_INPUT not in feeds:
-            length = feeds["features"].shape[1]
-            padded = pad_time(feeds, min(bucket(length), self._profiles[profile].length[2]))
-        shape = max((array.shape for array in padded.values()), key=len)
+    def _start(self, engine: "trt.ICudaEngine", feeds: Arrays, slot: int) -> Execution:
+        clips = feeds.get(CLIPS_INPUT)
+        batch, length = feeds["features"].shape[:2] if clips is None else (len(clips), 1)
+        profile = trt_profiles.choose(self._profiles, batch, length)
         try:
-            outputs = self._execution(engine, profile, shape).replay(padded)
+            self._cuda.activate()
+            with self._messages.guard("the inference"):
+                if self._graphs:
+                    padded = min(bucket(length), self._profiles[profile].length[2])
+                    if execution := self._replay(engine, profile, slot, feeds, batch, padded):
+                        return execution
+                execution = self._execution(engine, (profile, slot, ()), self._largest(profile))
+                execution.start(feeds, input_shapes(self._contract, batch, length))
+                return execution
+        except DeviceLostError:
+            raise
+        except BackendError as error:
+            raise run_failed("TensorRT", str(error), feeds) from error
+
+    def _replay(
+        self,
+        engine: "trt.ICudaEngine",
+        profile: int,
+        slot: int,
+        feeds: Arrays,
+        batch: int,
+        length: int,
+    ) -> Execution | None:
+        """Start a recorded launch; None where it cannot be recorded."""
+        shapes = input_shapes(self._contract, batch, length)
+        key = profile, slot, tuple(shapes.values())
+        try:
+            execution = self._execution(engine, key, shapes)
+            execution.start(feeds, shapes, record=True)
+            return execution
         except CaptureError as error:
             logger.warning("%s: launches are not recorded, the network runs without", error)
             self._graphs = False
-            self._start_afresh()
+            self._cuda.synchronize()
+            self._executions.pop(key).close()
+            return None
+
+    def _finish(self, feeds: Arrays, execution: Execution) -> dict[str, npt.NDArray[Any]]:
+        try:
+            outputs = execution.finish()
+        except DeviceLostError:
             raise
-        if length is None:
+        except BackendError as error:
+            raise run_failed("TensorRT", str(error), feeds) from error
+        if CLIPS_INPUT in feeds:
             return outputs
+        length = feeds["features"].shape[1]  # what was recorded computes a longer one
         return {name: array[:, :length] for name, array in outputs.items()}
+
+    def _largest(self, profile: int) -> Shapes:
+        greatest = self._profiles[profile]
+        return input_shapes(self._contract, greatest.batch[2], greatest.length[2])
 
     def _start_afresh(self) -> None:
         with contextlib.suppress(BackendError):
+            self._cuda.activate()  # whoever gives up half way may do so in another thread
             self._cuda.synchronize()  # of what was begun, nothing may run any more
         with contextlib.suppress(BackendError):
             self._forget_executions()
 
-    def _execution(self, engine: "trt.ICudaEngine", profile: int, shape: Shape) -> Execution:
-        """Return the context of a profile, or of a shape in it where launches are recorded."""
-        key = (profile, shape)
+    def _execution(self, engine: "trt.ICudaEngine", key: Key, largest: Shapes) -> Execution:
+        """Return the context of a profile, or of shapes in it where launches are recorded."""
         execution = self._executions.pop(key, None)
         if execution is None:
-            while self._graphs and self._held() > MAX_RECORDED_BYTES:
-                self._executions.pop(next(iter(self._executions))).close()
-            execution = Execution(engine, profile, self._cuda, self._scratch, self._messages)
+            if self._graphs and self._held() > MAX_RECORDED_BYTES:
+                self._cuda.synchronize()
+                while self._held() > MAX_RECORDED_BYTES:
+                    self._executions.pop(next(iter(self._executions))).close()
+            execution = Execution(
+                engine, key[0], largest, self._cuda, self._scratch, self._messages
+            )
         self._executions[key] = execution
         return execution
 
@@ -238,7 +301,7 @@ def _profiles(
     import tensorrt as trt
 
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    wanted = (*trt_profiles.input_shapes(contract, 1, 1), *contract.outputs)
+    wanted = (*input_shapes(contract, 1, 1), *contract.outputs)
     if set(names) != set(wanted):
         raise InputError(
             f"the engine has the tensors {', '.join(names)}, the contract beside it names "

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from co2net_runtime.backends.trt.build import Built, build_engine
 from co2net_runtime.errors import BackendError, Co2netError, InputError
 from co2net_runtime.files.atomic import atomic_path, sha256, write_text
 from co2net_runtime.files.cache import cache_folder, locked, slug, unusable
+from co2net_runtime.files.inputs import require_file
 from co2net_runtime.files.records import from_mapping, take_schema_version, to_mapping
 from co2net_runtime.files.text import read_json
 from co2net_runtime.version import VERSION
@@ -53,6 +54,7 @@ class EngineRecord:
     optimization_level: int | None
     contract: Mapping[str, Any]  # of the ONNX file; strongly typed, the engine has its precision
     build_s: float  # seconds
+    layers: Mapping[str, Any] = field(default_factory=dict)  # as `inspect_layers` found them
     co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
@@ -197,7 +199,7 @@ def engine_path(
 def new_engine(
     onnx: str | os.PathLike[str], options: EngineOptions, target: Target
 ) -> tuple[bytes, EngineRecord]:
-    """Build an engine, with and for the timing cache of this GPU and TensorRT.
+    """Build an engine, with and for the timing cache that is named or that of this GPU.
 
     Raises InputError if the ONNX file is damaged or replaced meanwhile, BackendError if TensorRT
     refuses it.
@@ -207,7 +209,7 @@ def new_engine(
         raise BackendError("TensorRT builds no hardware-compatible engines on a Jetson")
     place = _digest(str(sorted(_place(target).items())))
     name = f"timing-{slug(target.gpu.name)}-{place}-{target.tensorrt}.cache"
-    timing = cache_folder(options.cache) / "tensorrt" / name
+    timing = options.tensorrt.timing_cache or cache_folder(options.cache) / "tensorrt" / name
     logger.info("building the TensorRT engine of %s for %s ...", onnx, target.gpu.name)
     start = time.perf_counter()
     onnx_sha256 = sha256(onnx)
@@ -225,6 +227,7 @@ def new_engine(
         **_place(target),
         contract=json.loads(contract.to_json()),
         build_s=round(elapsed, 1),
+        layers=built.layers,
         **_build_options(options),
     )
     return built.engine, record
@@ -234,7 +237,7 @@ def _build_options(options: EngineOptions) -> dict[str, Any]:
     """Return the options that make engines differ, by their names in the record."""
     build = options.tensorrt
     given = {field.name: getattr(build, field.name) for field in dataclasses.fields(build)}
-    del given["cuda_graphs"]
+    del given["cuda_graphs"], given["timing_cache"]
     profiles = tuple(str(profile) for profile in build.to_build)
     return {**given, "profiles": profiles, "tf32": options.tf32}
 
@@ -245,13 +248,12 @@ def _keep_timing(path: Path, built: Built) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(built.timing_cache)
     except (OSError, InputError) as error:
-        logger.info("the timing cache is not kept: %s", error)
+        logger.warning("the timing cache is not kept: %s", error)
 
 
 def _read_record(path: Path) -> EngineRecord:
     beside = sidecar(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     if not beside.is_file():
         raise InputError(
             f"{path}: an engine without {beside.name}, which says what it is: build it with "
@@ -281,7 +283,7 @@ def _unfit(record: EngineRecord, target: Target) -> str:
 
 
 def _place(target: Target) -> dict[str, Any]:
-    """Return what an engine is built for, in the record's words.
+    """Return the place that an engine is built for, in the record's words.
 
     The driver calls each Jetson of a generation by the same name.
     """

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.files.text import number_of
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class TensorRtOptions:
     version_compatible: bool = False  # also run in later TensorRT of the same major version
     workspace_mib: int | None = None  # scratch memory of building and running; None: all
     optimization_level: int | None = None  # 0 (builds fast) to 5 (tries most); None: TensorRT's, 3
+    # measurements of kernels, read and written by the build; None: this GPU's in the cache folder
+    timing_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.profiles == ():
@@ -153,6 +157,7 @@ def covering(profiles: Sequence[Profile]) -> Profile:
 def _no_profile(profiles: Sequence[Profile], batch: int, length: int) -> BackendError:
     known = " ".join(str(profile) for profile in profiles)
     return BackendError(
-        f"{batch} videos of T = {length} at once are beyond the engine's profiles ({known}): "
+        f"{number_of(batch, 'video')} of T = {length} at once are beyond the engine's profiles "
+        f"({known}): "
         "build it for them with co2net-engine --profile, or give shorter videos"
     )

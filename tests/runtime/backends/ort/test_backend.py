@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from co2net_runtime.artefact.onnx_file import read_contract
-from co2net_runtime.backends import EngineOptions, tf32
+from co2net_runtime.backends import EngineOptions, selection, tf32
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.ort import backend as ort
 from co2net_runtime.backends.ort import module
 from co2net_runtime.backends.ort import providers as ort_providers
 from co2net_runtime.backends.ort import trt_provider as ort_tensorrt
 from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
+from co2net_runtime.backends.ort.bound import BoundSession
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
@@ -51,6 +52,28 @@ TRT_OPTIONS = {
 }
 
 
+# Of the CUDA provider: what each option does, and the value that is wanted. The names are among the
+# strings of ONNX Runtime 1.31's provider; the meanings are from its sources and documentation.
+CUDA_OPTIONS: dict[str, tuple[str, object]] = {
+    "device_id": ("which GPU", "0"),
+    "cudnn_conv_algo_search": (
+        "EXHAUSTIVE, the default, tries all for each new shape; DEFAULT is the slow fallback",
+        "HEURISTIC",
+    ),
+    "use_tf32": (
+        "0 keeps all tensor cores from convolutions of any type, not only from fp32's (conv.cc)",
+        {"fp32": "0", "fp16": "1"},
+    ),
+    "cudnn_conv1d_pad_to_nc1d": ("a Conv1d becomes (N, C, 1, T), by default (N, C, T, 1)", "1"),
+    "fuse_conv_bias": ("cuDNN adds the bias in the convolution's kernel; from 1.20 on", "1"),
+    "prefer_nhwc": (
+        "channels last, the layout of tensor cores; fp32 does without them here",
+        {"fp32": "0", "fp16": "1"},
+    ),
+    "arena_extend_strategy": ("kNextPowerOfTwo, the default, doubles", "kSameAsRequested"),
+}
+
+
 @pytest.fixture
 def feeds(videos):
     batch = np.stack([np.pad(v, ((0, 9 - len(v)), (0, 0))) for v in videos(9, 4)])
@@ -78,10 +101,28 @@ def test_bound_memory_gives_the_same(tiny_path, feeds):
             ort_providers.CPU, cpu, ((ort_providers.CPU, {}),), bind=True
         ),
     )
-    expected, found = plain.infer(feeds), bound.infer(feeds)
-    assert set(found) == {"cas", "attention"}
-    for name, array in found.items():
-        np.testing.assert_allclose(array, expected[name], atol=1e-6)
+    # the same shape again, whose memory is used again, with other numbers, and another one
+    again = {**feeds, "features": feeds["features"][::-1] + 1, "lengths": np.array([3, 9])}
+    for given in (feeds, again, {name: array[:1] for name, array in feeds.items()}):
+        expected, found = plain.infer(given), bound.infer(given)
+        assert set(found) == {"cas", "attention"}
+        for name, array in found.items():
+            np.testing.assert_allclose(array, expected[name], atol=1e-6)
+
+
+def test_bound_memory_is_used_again(tiny_path, feeds, monkeypatch):
+    import onnxruntime
+
+    made = []
+    new = onnxruntime.OrtValue.ortvalue_from_numpy
+    value = types.SimpleNamespace(
+        ortvalue_from_numpy=lambda array, *place: made.append(array.shape) or new(array, *place)
+    )
+    session = onnxruntime.InferenceSession(tiny_path, providers=["CPUExecutionProvider"])
+    bound = BoundSession(types.SimpleNamespace(OrtValue=value), session, Device("cpu"))
+    for _ in range(3):
+        bound.run(["cas"], feeds)
+    assert made == [(2, 9, 16), (2,)]
 
 
 def test_options_reach_the_session(tiny_path, feeds):
@@ -180,15 +221,17 @@ def test_a_provider_that_did_not_start_is_an_error(pretend):
 
 def test_heavy_operators_elsewhere_are_an_error(pretend, box):
     used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    places = [("FusedConv", used[1]), ("Conv", used[0]), ("Shape", used[1])]
-    with pytest.raises(BackendError, match="runs FusedConv on CPUExecutionProvider"):
-        pretend(CUDA, used, places)
+    for heavy in ("FusedConv", "AveragePool"):
+        places = [(heavy, used[1]), ("Conv", used[0]), ("Shape", used[1])]
+        with pytest.raises(BackendError, match=f"runs {heavy} on CPUExecutionProvider"):
+            pretend(CUDA, used, places)
 
 
 def test_bookkeeping_elsewhere_is_fine(pretend, box):
     used = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    places = [("Conv", used[0]), ("Shape", used[1]), ("Range", used[1])]
+    places = [("Conv", used[0]), ("Shape", used[1]), ("Range", used[1]), ("MemcpyToHost", used[0])]
     backend = pretend(CUDA, used, places)
+    assert backend.layers == "2 small operators elsewhere, 1 copies to and from the host"
     assert str(backend.info) == (
         "onnxruntime 1.99, CUDAExecutionProvider, fp32 on cuda:0 (Stand-in GPU)"
     )
@@ -200,10 +243,33 @@ def test_cuda_options():
     assert name == "CUDAExecutionProvider"
     assert options["device_id"] == "1"
     assert options["use_tf32"] == "0"
-    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert fp32.buckets
+    assert set(options) == set(CUDA_OPTIONS)
     allowed = ort_providers.cuda(Device("cuda"), EngineOptions(tf32=True), "fp32")
     assert allowed.entries[0][1]["use_tf32"] == "1"
+
+
+def test_each_option_has_the_value_that_its_meaning_asks_for():
+    """Against the recorded table: made-up sessions notice no option that means something else."""
+    for precision in ("fp32", "fp16"):
+        options = dict(ort_providers.cuda(Device("cuda"), EngineOptions(), precision).entries)
+        for name, (_, wanted) in CUDA_OPTIONS.items():
+            value = wanted.get(precision) if isinstance(wanted, dict) else wanted
+            assert options["CUDAExecutionProvider"][name] == value, (name, precision)
+
+
+def test_int8_never_computes_in_float_on_a_gpu(box, tiny_path, monkeypatch):
+    """ONNX Runtime would convert to float and back around each layer, slower than fp32."""
+    for name in ("tiny.int8-cpu", "tiny.int8-trt"):
+        path = tiny_path.with_name(f"{name}.onnx")
+        with pytest.raises(BackendError, match="multiplies int8 on CPUs only"):
+            open_backend(path, EngineOptions(backend="onnxruntime", device="cuda:0"))
+    with monkeypatch.context() as patch:
+        patch.setattr(selection, "_onnxruntime_has_cuda", lambda: True)
+        with open_backend(path, EngineOptions(backend="onnxruntime")) as by_itself:
+            assert by_itself.info.device == "cpu"
+        with open_backend(path) as fastest:
+            assert fastest.info.engine == "tensorrt"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8-trt"])
@@ -234,7 +300,7 @@ def test_placement_is_looked_at_within_the_profile(pretend, box):
     )
     provider = ort_providers.tensorrt(Device("cuda"), options, {}, "fp32")
     backend = pretend(provider, ["TensorrtExecutionProvider", "CPUExecutionProvider"])
-    assert backend._session.placed == {"features": (4, 64, 16), "lengths": (4,)}
+    assert backend._session._session.placed == {"features": (4, 64, 16), "lengths": (4,)}
 
 
 @pytest.mark.parametrize("name", ["tiny.fp16", "tiny.int8-trt"])
@@ -354,8 +420,6 @@ def test_auto_takes_the_cpu_wheel_as_it_is(box, tiny_path):
 
 
 def test_auto_takes_the_gpu_where_the_wheel_can(box, monkeypatch):
-    from co2net_runtime.backends import selection
-
     fake = types.SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(module, "load_onnxruntime", lambda: fake)
     assert selection.choose_device("onnxruntime", "auto") == Device("cuda")
