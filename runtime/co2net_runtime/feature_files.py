@@ -8,6 +8,9 @@ from typing import Any
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import STDIN, STREAMS, SUFFIXES, FeatureFile
 
+# of Linux
+_LONGEST_PATH = 4096
+
 
 def find_feature_files(
     arguments: Iterable[str | os.PathLike[str]],
@@ -66,6 +69,17 @@ def expand_lists(arguments: Iterable[str]) -> Iterator[str]:
         if not names:
             raise InputError(f"{path}: an empty list of inputs")
         yield from names
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether an argument is to be searched for as a pattern; a file of that name comes first."""
+    text = str(path)
+    # what is longer than any path takes minutes to be read as a pattern
+    return (
+        len(text) <= _LONGEST_PATH
+        and any(sign in text for sign in "*?[")
+        and not os.path.exists(path)  # noqa: PTH110  # unlike Path's, false for impossible names
+    )
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
@@ -149,7 +163,7 @@ def _expand(path: Path, *, paired: bool) -> list[FeatureFile]:
             return pair_streams(path)
         return [FeatureFile(file.stem, file) for file in files_below(path)]
     files = [path]
-    if any(sign in str(path) for sign in "*?[") and not os.path.exists(path):  # noqa: PTH110
+    if is_pattern(path):
         anchor = Path(path.anchor) if path.anchor else Path()
         hidden = path.name.startswith(".")
         try:

@@ -175,7 +175,8 @@ def _report(
     rate = totals.get("video_s", 0) / max(totals.get("seconds", 0), 1e-9)
     console.note(
         f"{len(shards) - len(missing)} of {len(shards)} shards, {len(shards) - tried} of them "
-        f"already there; {totals.get('done', 0):.0f} videos now, {failed} failed in all; "
+        f"already there; {number_of(round(totals.get('done', 0)), 'video')} now, {failed} failed "
+        f"in all; "
         f"{rate:.0f} video-hours an hour -> {folder}",
         quiet=quiet,
     )

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from co2net_runtime.errors import BackendError, Co2netError, InputError
+from co2net_runtime.errors import BackendError, Co2netError, DeviceLostError, InputError
 from co2net_runtime.features import FeatureFile, Features
 from co2net_runtime.network.batching import PACKED_SNIPPETS
 from co2net_runtime.network.chunks import FeatureRows
@@ -51,6 +51,8 @@ def run_files(
     watch: Watch | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run the network on each file, in the files' order; failures are outcomes, too.
+
+    But not that of a GPU which is lost to the process: that is a DeviceLostError.
 
     However many files there are, at most two windows of videos are held at once, on a GPU three (a
     window is one video where batches are off). A GPU computes the next window while the caller
@@ -104,6 +106,7 @@ def _windows(
                 for file in islice(waiting, 2 * window - len(reading)):
                     reading.append((file, reader.submit(_read, file, network, watch)))
                 if not reading:
+                    taken = []  # a thread may still wait for what was read last
                     return
                 taken = [reading.popleft()]
                 while reading and len(taken) < window and not (packed and _fills(taken)):
@@ -169,9 +172,14 @@ def _run_window(
 def _run(
     network: Network, videos: list[Features | FeatureRows], size: int | None
 ) -> list[Activations | Co2netError]:
-    """Run the network; where a batch fails, each of its videos is tried by itself."""
+    """Run the network; where a batch fails, each of its videos is tried by itself.
+
+    Raises DeviceLostError: nothing could be tried any more, and the videos are not to blame.
+    """
     try:
         return [*network.run(videos, size=size)]
+    except DeviceLostError:
+        raise
     except Co2netError as error:  # of a long video, features are checked as it runs
         if len(videos) == 1:
             return [error]
