@@ -247,7 +247,7 @@ def _annotations(
     metavar="N", help="Kinds of actions.",
 )  # fmt: skip
 @click.option(
-    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=42, show_default=True, metavar="N",
+    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=30, show_default=True, metavar="N",
     help="Every third is to test on.",
 )  # fmt: skip
 @_seed_option
@@ -286,7 +286,7 @@ def synth_videos(
 )
 @_seed_option
 def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
-    """Write the weights OUT of an untrained I3D, an eighth as wide as the published one.
+    """Write the weights OUT of an untrained I3D, a sixteenth as wide as the published one.
 
     For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
     seed gives the same weights.

@@ -11,6 +11,7 @@ import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
+import os
 import random
 import resource
 import signal
@@ -20,6 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -75,6 +77,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
     accepted = refused = 0
     findings = []
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     # warnings are for users to read, not findings
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -90,8 +93,9 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             kind = detail = ""
             read = False
-            # wall time only ends what never ends: a busy machine is not a hang
-            signal.setitimer(signal.ITIMER_REAL, 60)
+            # wall time only ends what sleeps for ever: a busy machine is not a hang
+            signal.setitimer(signal.ITIMER_REAL, 900)
+            signal.setitimer(signal.ITIMER_PROF, 60)
             start = time.process_time()
             try:
                 reader.read(path)
@@ -100,7 +104,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
                 if "\n" in str(error):
                     kind, detail = "exception", f"more than one line: {error!r}"[:300]
             except _Hang:
-                kind, detail = "hang", "over 60 s of wall time"
+                kind, detail = "hang", "over 60 s of processor time, or 15 minutes"
             except MemoryError:
                 kind, detail = "memory", "MemoryError"
             except BaseException as error:
@@ -109,6 +113,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
                 detail = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"[:300]
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             took = time.process_time() - start
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
             if not kind and took > HANG_S:
@@ -179,15 +184,22 @@ def table(outcomes: Sequence[Outcome]) -> str:
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for inputs that are findings."
 )
+@click.option("--jobs", default=os.cpu_count() or 1, help="Readers at a time.")
 @click.option("--json", "as_json", is_flag=True)
-def main(inputs: int, seed: int, names: tuple[str, ...], keep: Path | None, as_json: bool) -> None:
+def main(
+    inputs: int, seed: int, names: tuple[str, ...], keep: Path | None, jobs: int, as_json: bool
+) -> None:
     """Print how many mutated inputs each reader read, refused, and did not stand."""
     chosen = names or tuple(READERS)
     each = -(-inputs // len(chosen))
-    outcomes = []
-    for name in chosen:
-        outcomes.append(run_in_child(name, range(seed, seed + each), keep))
-        click.echo(f"{name}: {len(outcomes[-1].findings)} findings", err=True)
+
+    def run(name: str) -> Outcome:
+        outcome = run_in_child(name, range(seed, seed + each), keep)
+        click.echo(f"{name}: {len(outcome.findings)} findings", err=True)
+        return outcome
+
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = list(pool.map(run, chosen))
     if as_json:
         found = [{"reader": o.reader, "read": o.accepted, "refused": o.refused,
                   "findings": [vars(f) for f in o.findings]} for o in outcomes]  # fmt: skip

@@ -9,12 +9,14 @@ trt        TensorRT without ONNX Runtime
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from co2net_runtime.backends.device import LOST, STICKY
 from co2net_runtime.backends.options import EngineOptions
-from co2net_runtime.errors import BackendError
+from co2net_runtime.errors import BackendError, DeviceLostError
 from co2net_runtime.files.text import number_of
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
@@ -32,6 +34,8 @@ __all__ = [
 
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
+# as ONNX Runtime writes it
+CUDA_FAILURE = re.compile(r"CUDA failure (\d+)")
 # what engines and drivers write when memory is short, in lower case
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "failed to allocate", "bfcarena")
 
@@ -125,8 +129,13 @@ class Backend(Protocol[AnyContract_co]):
 
 
 def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
-    """Return the error for an inference that failed, with advice where memory ran out."""
+    """Return the error for an inference that failed, with advice where memory ran out.
+
+    It is a DeviceLostError where CUDA will do nothing more for this process.
+    """
     text = " ".join(message.split())
+    if (code := CUDA_FAILURE.search(text)) and int(code.group(1)) in STICKY:
+        return DeviceLostError(f"{engine}: {text}: {LOST}")
     if not any(sign in text.lower() for sign in OUT_OF_MEMORY):
         return BackendError(f"{engine}: {text}")
     if "features" in feeds:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from co2net_runtime.cli.entry import leave
-from co2net_runtime.errors import Co2netError, GateError
+from co2net_runtime.errors import Co2netError, DeviceLostError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE_FAILED = 3
+EXIT_DEVICE_LOST = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -71,6 +72,8 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
             _fail(name, str(error), EXIT_GATE_FAILED)
+        except DeviceLostError as error:
+            _fail(name, str(error), EXIT_DEVICE_LOST)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
@@ -310,7 +313,8 @@ def _open_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            # takes the lowest number that is free; children inherit it, or they lack it in turn
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for the whole run
 

@@ -147,14 +147,14 @@ def results_table(results: Sequence[Result]) -> str:
         if one.status != "not here":
             figures = [_number(one.cas), _number(one.attention), _number(one.bound)]
             time = "" if one.median_ms is None else f"{one.median_ms:.1f} ms"
-            note = _cell(one.detail or one.engine)
+            note = _cell(one.detail or "; ".join(filter(None, (one.engine, one.layers))))
             cells = [one.model, one.setup, one.status, *figures, time, note]
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "cas, attention: difference from the CPU's results (the CPU's own from PyTorch's), the "
-        "worst of all lengths, alone and in batches: of fp32 the largest, else the mean of a "
-        "video; cas relative to max(1, max abs cas). The time is for orientation, no benchmark.",
+        "worst of all lengths, alone, in batches and in chunks: of fp32 the largest, else the mean "
+        "of a video; cas relative to max(1, max abs cas). The time is for orientation only.",
     ]
     lacking = {one.setup: one.detail for one in results if one.status == "not here"}
     if lacking:

@@ -303,7 +303,10 @@ def _why_not(onnxruntime: Any, provider: Provider) -> str:
 
 @contextlib.contextmanager
 def _quiet(onnxruntime: Any) -> Iterator[None]:
-    """Keep the loader's colored lines off the terminal: an exception says the same."""
+    """Keep the loader's colored lines off the terminal: an exception says the same.
+
+    ONNX Runtime does not tell which level it had; the one that it gets back is its default.
+    """
     onnxruntime.set_default_logger_severity(QUIET)
     try:
         yield

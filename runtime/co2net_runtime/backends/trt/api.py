@@ -62,7 +62,8 @@ class Messages:
     """Takes what TensorRT logs: errors are kept for exceptions, the rest goes to logging.
 
     Its bindings say no in several ways: False, None, RuntimeError, TypeError for a null pointer.
-    `ask` and `guard` make a BackendError of each.
+    `ask` and `guard` make a BackendError of each. Each engine has its own, so that two at work at
+    once are not blamed for each other's errors; TensorRT mentions that at its level INFO.
     """
 
     def __init__(self) -> None:
