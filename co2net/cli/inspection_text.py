@@ -15,8 +15,7 @@ def to_text(report: Report) -> str:
         report.path,
         f"  {number_of(sum(subset.videos for subset in report.subsets), 'video')}, "
         f"{number_of(len(report.classes), 'class')}, a snippet every {report.snippet_frames} "
-        f"frames at "
-        f"{report.fps:g} fps{offset}",
+        f"frames at {report.fps:g} fps{offset}",
         "",
         *_table(
             ["subset", "use", "videos", "features", "instances", "snippets", "min", "median",

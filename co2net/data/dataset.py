@@ -175,7 +175,7 @@ class Dataset:
         return (
             f"{self.path}: {number_of(len(self.annotations.videos), 'video')} ({chosen}), "
             f"{number_of(len(self.classes), 'class')}, {self.rgb_dim} + {self.flow_dim} "
-            f"channels, a snippet "
+            "channels, a snippet "
             f"every {self.timing.snippet_frames} frames at {self.timing.fps:g} fps"
         )
 

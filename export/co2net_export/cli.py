@@ -13,21 +13,19 @@ from co2net_runtime.cli.console import Command, note, quiet_option, version_opti
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
-from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 if TYPE_CHECKING:
     from co2net.checkpoint import Checkpoint
-    from co2net_export.export import Artefact, Exporter
+    from co2net_export.export import Exporter
     from co2net_export.parity.gate import Gate
-    from co2net_export.precision.options import PrecisionOptions
 
 _PATH = click.Path(path_type=Path)
 
 
 OPTION_GROUPS = {
     "int8": "--calibration-videos --calibration-method --float-layer --strict --sensitivity",
-    "Gate": "--gate --no-gate --held-out-videos",
+    "Gate": "--gate --bf16 --no-gate --held-out-videos",
     "Published checkpoint": "--published --pool-kernel",
     **DATASET_GROUPS,
     "Data": f"--data {DATASET_GROUPS['Data']}",
@@ -115,6 +113,12 @@ OPTION_GROUPS = {
     help="Move a bound on the differences from PyTorch: max_abs, mean_abs, segments, map_points; "
     "VALUE none lifts it. Repeatable.",
 )
+@click.option(
+    "--bf16",
+    is_flag=True,
+    help="Also judge the file as co2net-infer --bf16 computes it, by bounds of its own that --gate "
+    "moves, too. Needs OpenVINO and a processor with bfloat16.",
+)
 @click.option("--no-gate", is_flag=True, help="Write OUT whatever is measured; it will say so.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--published", is_flag=True, help="CHECKPOINT is a published CO2-Net state dict.")
@@ -131,7 +135,7 @@ OPTION_GROUPS = {
 def main(
     checkpoint: Path,
     out: Path,
-    precision: str,
+    precision: Precision,
     data: Path | None,
     calibration_videos: int,
     calibration_method: str,
@@ -145,6 +149,7 @@ def main(
     opset: int,
     external_data: bool,
     bounds: tuple[str, ...],
+    bf16: bool,
     no_gate: bool,
     overwrite: bool,
     published: bool,
@@ -171,7 +176,10 @@ def main(
       co2net-export run/best.ckpt out/ --precision int8-cpu --data thumos14/
       co2net-export run/best.ckpt out/ --precision int8-trt --data thumos14/ --sensitivity
     """
+    from co2net_export.names import check_form
+    from co2net_export.parity.gate import with_bf16
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
+    from co2net_export.report_text import print_gain, print_report
     from co2net_runtime.files.records import from_mapping
 
     if out.suffix not in ("", ".onnx") and not out.is_dir() and not sensitivity:
@@ -183,6 +191,7 @@ def main(
         checkpoint = _checkpoint_of_run(checkpoint, quiet)
     if data is None:
         _check_used(dataset_options, published)
+    check_form(precision, live=live, optimize=optimize or "none", bf16=bf16)
     loaded = _load(checkpoint, published, pool_kernel, dataset_options)
     floats = dict.fromkeys((*FLOAT_LAYERS, *float_layers))
     options = from_mapping(
@@ -209,6 +218,7 @@ def main(
         out,
         options,
         gate=_gate(precision, optimize or "none", bounds),
+        bf16=_gate(with_bf16(precision), "none", bounds) if bf16 else None,
         enforce=not no_gate,
         strict=strict,
         chunks=chunks,
@@ -218,10 +228,10 @@ def main(
         overwrite=overwrite,
     )
     for artefact in artefacts:
-        _print_report(artefact, quiet)
+        print_report(artefact, quiet=quiet)
         click.echo(artefact.path)
     if not quiet:
-        _print_gain(exporter, artefacts[0], options)
+        print_gain(exporter, artefacts[0], options)
 
 
 def _checkpoint_of_run(run: Path, quiet: bool) -> Path:
@@ -312,67 +322,6 @@ def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
         except ValueError as error:
             raise click.UsageError(f"--gate {bound}: expected KEY=NUMBER or KEY=none") from error
     return from_mapping(Gate, values, "--gate")
-
-
-def _print_report(artefact: "Artefact", quiet: bool) -> None:
-    report, name = artefact.report, artefact.path.name
-    note(
-        f"{name}: {_size(artefact.path) / 1e6:.3g} MB; from PyTorch, cas max "
-        f"{report.tensors.cas.max_abs:.1e} mean {report.tensors.cas.mean_abs:.1e}, attention max "
-        f"{report.tensors.attention.max_abs:.1e} mean {report.tensors.attention.mean_abs:.1e}",
-        quiet=quiet,
-    )
-    decisions = report.decisions
-    if decisions is None:
-        note("  decisions not compared: name a dataset with --data", quiet=quiet)
-    else:
-        note(
-            f"  {number_of(decisions.segments, 'segment')} in "
-            f"{number_of(decisions.videos, 'held-out video')}: "
-            f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
-            f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
-            f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "
-            "crossed a threshold",
-            quiet=quiet,
-        )
-    if report.accuracy is not None:
-        note(
-            f"  mAP {report.accuracy.artefact:.2f}, PyTorch {report.accuracy.reference:.2f} "
-            f"({report.accuracy.difference:+.2f})",
-            quiet=quiet,
-        )
-    for failure in artefact.failures:
-        note(f"warning: {name} would not pass the gate: {failure}", quiet=quiet)
-
-
-def _print_gain(exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions") -> None:
-    """Say how much smaller and faster the lower precision is, and what kept layers cost of that."""
-    from co2net_export.graph.session import open_graph, open_session
-    from co2net_export.parity.speed import speedup
-
-    if options.precision == "fp32" and artefact.contract.optimize == "none":
-        return
-    session, size = open_session(artefact.path), _size(artefact.path)
-    graph = exporter.graph()
-    gain = speedup(open_graph(graph), session, artefact.contract)
-    ratio = size / graph.ByteSize()
-    text = f"{ratio:.2f} of fp32's size, {gain}"
-    if ratio >= 1 and gain.told and gain.high <= 1:
-        note(f"warning: neither smaller nor faster than fp32 on this machine: {text}")
-    else:
-        note(f"  {text}")
-    if artefact.kept:
-        strict = exporter.lowered(options)
-        loss = speedup(open_graph(strict), session, artefact.contract)
-        note(
-            f"  kept in float to meet the gate: {', '.join(artefact.kept)}; without that, it would "
-            f"have {strict.ByteSize() / size:.2f} of its size, and it has {loss}"
-        )
-
-
-def _size(path: Path) -> int:
-    data = path.with_name(f"{path.name}.data")
-    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +22,10 @@ from co2net_export.graph.convert import (
     output_names,
     state_dim,
 )
-from co2net_export.graph.session import open_graph, open_session
+from co2net_export.graph.session import bf16_session, open_graph, open_session
 from co2net_export.graph.write import check_file, set_contract, staging, versions, write_model
 from co2net_export.model_card import card_path, model_card
+from co2net_export.names import check_form, check_name, sibling
 from co2net_export.parity.gate import Gate, default_gate
 from co2net_export.parity.parity import HeldOut, ParityCheck
 from co2net_export.parity.report import ParityReport
@@ -35,7 +35,6 @@ from co2net_export.precision.fp16 import with_rounding
 from co2net_export.precision.options import (
     FOR_GPUS,
     FP32,
-    PRECISIONS,
     PrecisionOptions,
     calibrate,
     lower,
@@ -64,7 +63,8 @@ class Artefact:
     path: Path
     contract: Contract
     report: ParityReport
-    failures: tuple[str, ...] = ()  # bounds of the gate that it exceeds; only without enforcement
+    failures: tuple[str, ...] = ()  # bounds of the gates that it exceeds; only without enforcement
+    bf16: ParityReport | None = None  # of the file as --bf16 computes it; None: not judged
     # layers that int8 keeps in float, wholly or their inputs, because the gate was missed otherwise
     kept: tuple[str, ...] = ()
 
@@ -119,6 +119,7 @@ class Exporter:
         options: PrecisionOptions = FP32,
         *,
         gate: Gate | None = None,
+        bf16: Gate | None = None,
         enforce: bool = True,
         strict: bool = False,
         chunks: bool = False,
@@ -137,6 +138,8 @@ class Exporter:
             path: The file to write, NAME.onnx.
             options: The precision.
             gate: Bounds on the differences; None for the precision's own.
+            bf16: Bounds on the differences when this processor computes the file in bfloat16, as
+                co2net-infer --bf16 does; None: not judged.
             enforce: False writes the files whatever is measured, and their contracts say so.
             strict: Do not let int8 keep further layers in float.
             chunks: Also write the chunk graph, NAME.chunk.onnx.
@@ -151,11 +154,13 @@ class Exporter:
         Raises:
             InputError: Something that the user can fix.
             GateError: The gate is not met.
-            BackendError: ONNX Runtime or ONNX's checker refuses a graph.
+            BackendError: ONNX Runtime or ONNX's checker refuses a graph, or this processor does
+                not compute in bfloat16.
+            MissingDependencyError: An engine is not installed.
         """
         target = Path(path)
         check_name(target, options.precision)
-        check_form(options.precision, live=live, optimize=optimize)
+        check_form(options.precision, live=live, optimize=optimize, bf16=bf16 is not None)
         kinds: list[GraphKind] = ["whole"]
         if chunks:
             kinds.append("chunk")
@@ -178,17 +183,26 @@ class Exporter:
                         write_model(graph, file, external_data=external_data)
                         check_file(file)
                         report = self._measure(file, graph, contract)
-                        failures = report.failures(gate)
+                        failures, rounded = report.failures(gate), None
                         if failures and enforce:
                             raise _gate_error(contract, failures)
                         parity = report.to_mapping(gate if enforce else None)
+                        if bf16 is not None:
+                            rounded = self._measure_bf16(file, contract)
+                            missing = rounded.failures(bf16)
+                            if missing and enforce:
+                                raise _bf16_gate_error(contract, missing)
+                            failures += tuple(f"with --bf16, {failure}" for failure in missing)
+                            parity["bf16"] = rounded.to_mapping(bf16 if enforce else None)
                         if kept:
                             parity["kept_in_float"] = list(kept)
                         contract = dataclasses.replace(contract, parity=parity)
                         set_contract(graph, contract)
                         write_model(graph, file, external_data=external_data)
                         named = target.parent / file.name
-                        artefacts.append(Artefact(named, contract, report, failures, kept))
+                        artefacts.append(Artefact(named, contract, report, failures, rounded, kept))
+                except _Bf16GateError:  # layers kept in float are no better in bfloat16
+                    raise
                 except GateError as error:
                     missed = missed or error
                     continue
@@ -278,6 +292,12 @@ class Exporter:
         self._parity.tensors(session, kind=kind, halo=halo)
         return self._parity.measure(open_graph(with_rounding(graph)), kind=kind, halo=halo)
 
+    def _measure_bf16(self, file: Path, contract: Contract) -> ParityReport:
+        """Run the file as this processor does in bfloat16, and compare it."""
+        halo = contract.receptive_field.attention
+        with bf16_session(file) as session:
+            return self._parity.measure(session, kind=contract.graph, halo=halo)
+
     def _contract(self, kind: GraphKind, graph: onnx.ModelProto, precision: Precision) -> Contract:
         config = self.checkpoint.model
         return Contract(
@@ -329,32 +349,6 @@ def dynamic_axes(graph: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     }
 
 
-def sibling(path: Path, kind: GraphKind) -> Path:
-    """Return the name of the graph of a kind that goes with NAME.onnx: NAME.KIND.onnx."""
-    return path if kind == "whole" else path.with_name(f"{path.stem}.{kind}.onnx")
-
-
-def check_name(path: Path, precision: Precision) -> None:
-    """Raise InputError for a name that is no ONNX file's, or that tells of another precision."""
-    if path.suffix != ".onnx":
-        raise InputError(f"{path}: give the artefact a name that ends in .onnx")
-    for kind in ("chunk", "live"):
-        if path.stem.endswith(f".{kind}"):
-            raise InputError(f"{path}: NAME.{kind}.onnx is the name of NAME.onnx's {kind} graph")
-    words = set(re.split(r"[^a-z0-9-]+", path.stem.lower()))
-    for named in (words & set(PRECISIONS), words & {name.partition("-")[0] for name in PRECISIONS}):
-        if named and precision not in named and precision.partition("-")[0] not in named:
-            raise InputError(f"{path}: the name says {min(named)}, the precision is {precision}")
-
-
-def check_form(precision: Precision, *, live: bool, optimize: Optimize) -> None:
-    """Raise InputError for a graph that there is in fp32 only."""
-    if live and precision != "fp32":
-        raise InputError(f"the graph for live streams is fp32, not {precision}")
-    if optimize == "cpu" and precision != "fp32":
-        raise InputError(f"--optimize cpu is a form of the fp32 graph, not of {precision}")
-
-
 def _kept(attempt: PrecisionOptions, options: PrecisionOptions) -> tuple[str, ...]:
     """Return the layers that an attempt keeps in float beyond the options, in order."""
     fine = (name for name in attempt.fine_layers if name not in options.fine_layers)
@@ -367,4 +361,16 @@ def _gate_error(contract: Contract, failures: tuple[str, ...]) -> GateError:
         f"the {contract.precision} {contract.graph} graph is too far from the PyTorch model "
         f"({'; '.join(failures)}): nothing was written. --sensitivity shows which layers cost "
         "most, --float-layer keeps them in float, --gate moves the bounds"
+    )
+
+
+class _Bf16GateError(GateError):
+    """The file passes, but not as --bf16 computes it."""
+
+
+def _bf16_gate_error(contract: Contract, failures: tuple[str, ...]) -> GateError:
+    return _Bf16GateError(
+        f"in bfloat16, the {contract.precision} {contract.graph} graph is too far from the PyTorch "
+        f"model ({'; '.join(failures)}): nothing was written. Without --bf16 the file would pass: "
+        "run it without, too"
     )

@@ -51,7 +51,7 @@ def model_card(name: str, contracts: Mapping[str, Contract]) -> str:
 
 
 def card_path(path: Path) -> Path:
-    """Return where the card of an artefact NAME.onnx lies: NAME.md."""
+    """Return the path of the card of an artefact NAME.onnx: NAME.md."""
     return path.with_suffix(".md")
 
 
@@ -96,6 +96,9 @@ def _parity(parity: Mapping[str, Any]) -> str:
     else:
         bounds = ", ".join(f"{key} {value:g}" for key, value in gate.items() if value is not None)
         lines.append(f"Enforced bounds: {bounds or 'none'}.")
+    rounded = parity.get("bf16")
+    if rounded is not None:
+        lines += [f"With --bf16: {line[2:]}" for line in _parity(rounded).splitlines()]
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -17,6 +17,10 @@ class BackendError(Co2netError):
     """An inference engine is missing, refuses the model, or is not the one that was asked for."""
 
 
+class DeviceLostError(BackendError):
+    """After this error a GPU does nothing more for the process: start it again; exit code 4."""
+
+
 class GateError(Co2netError):
     """A measured value exceeds the bounds that were set; exit code 3."""
 

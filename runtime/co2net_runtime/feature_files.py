@@ -82,8 +82,8 @@ def is_pattern(path: Path) -> bool:
     )
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return the .npy and .npz files of a folder, at any depth, sorted; hidden ones are skipped.
+def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Return the files of a folder with these suffixes, at any depth, sorted; not hidden ones.
 
     macOS leaves a hidden ._NAME.npy beside each NAME.npy that it zips.
 
@@ -95,13 +95,13 @@ def files_below(folder: Path) -> list[Path]:
         files = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix in SUFFIXES
+            if path.suffix.lower() in suffixes
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be searched: {error.strerror}") from error
     if not files:
-        raise InputError(f"{folder}: no {' or '.join(SUFFIXES)} file in this folder")
+        raise InputError(f"{folder}: no {' or '.join(suffixes)} file in this folder")
     return files
 
 

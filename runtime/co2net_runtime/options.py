@@ -13,13 +13,15 @@ if TYPE_CHECKING:  # command lines show the options without it
 
 # published: 10; more than this is a damaged number
 MOST_THRESHOLDS = 1000
+# snippets; a longer one is a slip of the finger
+LONGEST_VIDEO = 1_000_000
 # far beyond any video's: what a damaged file states must not overflow later
 _MAX_FRAMES = 1 << 31
 
 
 @dataclass(frozen=True)
 class SnippetTiming:
-    """Where snippet i lies in time: at (i * snippet_frames + offset_frames) / fps seconds.
+    """When snippet i begins: at (i * snippet_frames + offset_frames) / fps seconds.
 
     The defaults are CO2-Net's: 16 frames at 25 fps, 0.64 s.
     """

@@ -7,9 +7,10 @@ import pytest
 
 from co2net.data.dataset import DatasetOptions, open_dataset
 from co2net_export import export
-from co2net_export.export import Exporter, check_name
+from co2net_export.export import Exporter
 from co2net_export.graph import write as artefact
 from co2net_export.graph.session import open_graph, open_session
+from co2net_export.names import check_name
 from co2net_export.parity.gate import Gate
 from co2net_export.parity.parity import run_video
 from co2net_export.parity.tensors import Case, run_case
@@ -18,10 +19,19 @@ from co2net_export.precision.int8 import layer_names
 from co2net_export.precision.options import PRECISIONS, PrecisionOptions, lower
 from co2net_export.sensitivity import relaxed, sweep, table
 from co2net_runtime.artefact.contract import Contract, ReceptiveField
-from co2net_runtime.errors import ContractError, GateError, InputError
+from co2net_runtime.backends import ov
+from co2net_runtime.errors import ContractError, GateError, InputError, MissingDependencyError
 from co2net_runtime.files.records import to_mapping
 
 LOOSE = Gate(segments=1.0)
+
+
+def has_bf16():
+    try:
+        core = ov._core()
+    except MissingDependencyError:
+        return False
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +120,44 @@ def test_a_gate_that_is_not_met_leaves_nothing(exporter, tmp_path):
     with pytest.raises(GateError, match="max difference"):
         exporter.write(tmp_path / "model.onnx", options, gate=Gate(max_abs=1e-9))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this machine does not compute in bfloat16")
+@pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
+def test_bf16_is_judged_like_a_precision(exporter, tmp_path, precision):
+    options = PrecisionOptions(precision)
+    loose = Gate(mean_abs=0.1, segments=1.0)
+    written = exporter.write(
+        tmp_path / "model.onnx", options, gate=LOOSE, bf16=loose, chunks=True,
+        live=precision == "fp32",
+    )  # fmt: skip
+    for one in written:
+        plain, rounded = one.report.tensors, one.bf16.tensors
+        assert rounded.cas.mean_abs > (1e-4 if precision == "fp32" else 0)
+        assert rounded.cas.mean_abs != plain.cas.mean_abs
+        parity = contract_of(tmp_path / one.path.name).parity
+        assert parity["bf16"]["tensors"]["cas"]["mean_abs"] == rounded.cas.mean_abs
+        assert parity["bf16"]["gate"]["mean_abs"] == 0.1
+        assert parity["gate"]["mean_abs"] is None
+    assert "- With --bf16: Largest" in (tmp_path / "model.md").read_text()
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this machine does not compute in bfloat16")
+def test_bf16_that_is_too_far_leaves_nothing(exporter, tmp_path):
+    tight = Gate(mean_abs=1e-6)
+    with pytest.raises(GateError, match=r"in bfloat16.*mean difference.*Without --bf16"):
+        exporter.write(tmp_path / "a.onnx", PrecisionOptions("int8-cpu"), gate=LOOSE, bf16=tight)
+    assert list(tmp_path.iterdir()) == []
+    (artefact,) = exporter.write(tmp_path / "a.onnx", bf16=tight, enforce=False)
+    assert "with --bf16, mean difference" in artefact.failures[0]
+
+
+@pytest.mark.parametrize(("precision", "optimize"), [("int8-trt", "none"), ("fp32", "cpu")])
+def test_bf16_is_for_files_that_run_in_it(exporter, tmp_path, precision, optimize):
+    with pytest.raises(InputError, match="--bf16 judges files that run in bfloat16"):
+        exporter.write(
+            tmp_path / "a.onnx", PrecisionOptions(precision), bf16=LOOSE, optimize=optimize
+        )
 
 
 def test_a_wrong_graph_does_not_get_its_name(exporter, tmp_path, monkeypatch):

@@ -221,6 +221,20 @@ def test_choices_and_defaults_are_those_of_the_library(checkpoint_path):
     assert Checkpoint.load(checkpoint_path).classes == ("Run", "Jump", "Throw")
 
 
+def test_bf16_is_judged_and_said(checkpoint_path, tmp_path):
+    """Where this machine cannot, it is one line and no file."""
+    out = tmp_path / "model.onnx"
+    result = run(checkpoint_path, out, "--bf16", "--gate", "max_abs=none", "--gate", "mean_abs=0.1")
+    if result.exit_code == 2:
+        assert "bfloat16" in result.stderr
+        assert not out.exists()
+        return
+    assert result.exit_code == 0, result.stderr
+    assert "with --bf16: cas mean" in result.stderr
+    assert contract_of(out).parity["bf16"]["gate"]["mean_abs"] == 0.1
+    assert "int8-trt do not" in fails(checkpoint_path, out, "--bf16", "--precision", "int8-trt")
+
+
 def test_a_name_with_another_ending_is_no_folder(checkpoint_path, tmp_path):
     assert "expected a name that ends in .onnx" in fails(checkpoint_path, tmp_path / "model.txt")
     assert list(tmp_path.iterdir()) == []

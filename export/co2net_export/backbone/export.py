@@ -17,10 +17,10 @@ from co2net_export.backbone.clips import Clip, Clips, made_up_clips
 from co2net_export.backbone.graph import i3d_graph
 from co2net_export.backbone.int8 import quantize_backbone
 from co2net_export.backbone.parity import GATES, FeatureGate, FeatureParity, Rows, compare
-from co2net_export.export import check_name
 from co2net_export.graph.convert import DEFAULT_OPSET
 from co2net_export.graph.session import open_graph, open_session
 from co2net_export.graph.write import check_file, set_contract, staging, versions, write_model
+from co2net_export.names import check_name
 from co2net_export.precision.fp16 import edges, to_half, with_rounding
 from co2net_export.precision.int8 import layer_names
 from co2net_runtime.artefact.backbone import (
@@ -178,11 +178,11 @@ def _measure(
         pairs.append((backbone.reference(clip), row))
         if len(kept) < 2:
             kept.append(clip)
-    check_batches(session, kept, file.name)
+    _check_batches(session, kept, file.name)
     return compare(pairs)
 
 
-def check_batches(session: Any, clips: list[Clip], name: str) -> None:
+def _check_batches(session: Any, clips: list[Clip], name: str) -> None:
     """Check that clips in one batch get the rows that they get alone.
 
     Raises:

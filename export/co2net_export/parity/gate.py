@@ -39,6 +39,11 @@ GATES: Mapping[str, Gate] = MappingProxyType(
 OPTIMIZED_FP32 = Gate(max_abs=1e-4)
 
 
+def with_bf16(precision: str) -> str:
+    """Return what --bf16 makes of a file's precision: int8 layers stay int8."""
+    return f"{precision} and bf16" if precision.startswith("int8") else "bf16"
+
+
 def default_gate(precision: str, optimize: str) -> Gate:
     """Return the bounds for an artefact of this precision and form."""
     if precision == "fp32" and optimize == "cpu":

@@ -1,20 +1,25 @@
-"""Inference engines behind one protocol.
+"""Inference engines behind one protocol, `Backend`.
 
 options    EngineOptions: every option that an engine takes
 selection  open_backend: which engine on which device
 device     processors, and the GPUs that the NVIDIA driver reports
 ort        ONNX Runtime
+ov         OpenVINO without ONNX Runtime
 trt        TensorRT without ONNX Runtime
+buckets    lengths that videos are padded to on GPUs
+tf32       whether NVIDIA's libraries may round fp32 products, process-wide
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from co2net_runtime.backends.device import LOST, STICKY
 from co2net_runtime.backends.options import EngineOptions
-from co2net_runtime.errors import BackendError
+from co2net_runtime.errors import BackendError, DeviceLostError
 from co2net_runtime.files.text import number_of
 
 if TYPE_CHECKING:  # command lines show the choice of engines without it
@@ -32,6 +37,8 @@ __all__ = [
 
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
+# as ONNX Runtime writes it
+CUDA_FAILURE = re.compile(r"CUDA failure (\d+)")
 # what engines and drivers write when memory is short, in lower case
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "failed to allocate", "bfcarena")
 
@@ -62,14 +69,14 @@ class EngineInfo:
 
     engine: str  # "onnxruntime", "openvino" or "tensorrt"
     version: str  # of the engine
-    provider: str  # ONNX Runtime's execution provider, or "TensorRT"
-    device: str  # "cpu", "cuda:0"
+    provider: str  # ONNX Runtime's execution provider, "OpenVINO" or "TensorRT"
+    device: str  # "cpu", "gpu" (Intel's), "cuda:0"
     precision: str  # that the network is computed in
     device_name: str = ""  # of a GPU
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a GPU computes, so that batches pay."""
+        """Whether a GPU computes, so that batches pay off."""
         return self.device != "cpu"
 
     def __str__(self) -> str:
@@ -125,15 +132,20 @@ class Backend(Protocol[AnyContract_co]):
 
 
 def run_failed(engine: str, message: str, feeds: Arrays) -> BackendError:
-    """Return the error for an inference that failed, with advice where memory ran out."""
+    """Return the error for an inference that failed, with advice where memory ran out.
+
+    It is a DeviceLostError where CUDA will do nothing more for this process.
+    """
     text = " ".join(message.split())
+    if (code := CUDA_FAILURE.search(text)) and int(code.group(1)) in STICKY:
+        return DeviceLostError(f"{engine}: {text}: {LOST}")
     if not any(sign in text.lower() for sign in OUT_OF_MEMORY):
         return BackendError(f"{engine}: {text}")
     if "features" in feeds:
         batch, length = feeds["features"].shape[:2]
         return BackendError(
             f"{engine}: out of memory with {number_of(batch, 'video')} of T = {length} at once: "
-            f"use a smaller "
+            "use a smaller "
             "--batch or --chunk, or an engine built for shorter videos (co2net-engine --profile) "
             f"[{text[:200]}]"
         )

@@ -16,6 +16,11 @@ DeviceKind = Literal["cpu", "cuda", "gpu"]
 # CUdevice_attribute in the CUDA driver API
 CAPABILITY_MAJOR, CAPABILITY_MINOR, MULTIPROCESSORS = 75, 76, 16
 
+# After these errors of CUDA's each later call of the process fails: an illegal address, a launch
+# that timed out or failed, a destroyed context, an assertion, bad instructions, unknown
+STICKY = frozenset({700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
+LOST = "the GPU is lost to this process: start the program again"
+
 
 @dataclass(frozen=True)
 class Device:
@@ -97,7 +102,7 @@ def driver_cuda_version() -> tuple[int, int] | None:
 
 
 def free_memory(index: int) -> int | None:
-    """Return the bytes free on a GPU; None where the driver does not tell."""
+    """Return the bytes free on a GPU; None where the driver does not say."""
     driver = load_driver()
     context, handle = ctypes.c_void_p(), ctypes.c_int()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()

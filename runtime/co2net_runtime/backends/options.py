@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
@@ -52,18 +52,24 @@ class EngineOptions:
     # snippets a call on; opening it takes 0.3 s and the memory of its packed weights. "plain"
     # opens in milliseconds and is the better choice below 2000 snippets. Other files have one form.
     cpu_form: CpuForm = "fast"
+    # Snippets of the videos to come, where that is known: engines that are fast with long videos
+    # may be slow with short ones, and "auto" chooses by it. None: long ones.
+    typical_length: int | None = None
 
+    def suiting(self, lengths: Iterable[int | None]) -> "EngineOptions":
+        """Return these options with the `cpu_form` and `typical_length` for videos to come.
 
-def choose_cpu_form(lengths: Iterable[int | None]) -> CpuForm:
-    """Return the form of a file optimized for the CPU that suits videos of these lengths.
-
-    Args:
-        lengths: Snippets of each video; None where they are not known. They are taken only until
-            it is clear that the fast form pays.
-    """
-    snippets = 0
-    for length in lengths:
-        snippets += length or 0
-        if snippets >= FAST_FORM_PAYS:
-            return "fast"
-    return "plain"
+        Args:
+            lengths: Snippets of each video; None where they are not known. They are taken only
+                until it is clear that the fast form pays.
+        """
+        snippets = known = 0
+        for length in lengths:
+            if length is None:
+                continue
+            snippets, known = snippets + length, known + 1
+            if snippets >= FAST_FORM_PAYS:
+                break
+        form: CpuForm = "fast" if snippets >= FAST_FORM_PAYS else "plain"
+        typical = snippets // known if known else None
+        return replace(self, cpu_form=form, typical_length=typical)

@@ -20,8 +20,8 @@ from co2net_runtime.artefact.onnx_file import weight_files
 from co2net_runtime.backends import AnyContract, Arrays, EngineInfo, EngineOptions, run_failed
 from co2net_runtime.backends.device import Device
 from co2net_runtime.errors import BackendError, MissingDependencyError
-from co2net_runtime.files.atomic import sha256
 from co2net_runtime.files.cache import cache_folder, unusable
+from co2net_runtime.files.digest import begin_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _cache_config(
 
     OpenVINO's own key for a file is its name, size and time.
     """
-    folder = cache_folder(cache) / "openvino" / sha256(path)[:32]
+    folder = cache_folder(cache) / "openvino" / begin_sha256(path)()[:32]
     if problem := unusable(folder):
         logger.warning("%s: %s: the model is compiled at each start", folder, problem)
         return {}

@@ -15,6 +15,9 @@ from co2net_runtime.errors import BackendError, ContractError, InputError, Missi
 
 ENGINE_SUFFIX = ".engine"
 
+# snippets up to which OpenVINO runs int8 files faster than ONNX Runtime
+SHORT = 100
+
 # the first is what "auto" takes, except that onnxruntime takes a GPU where it can use one
 DEVICES = {
     "onnxruntime": ("cpu", "cuda"),
@@ -129,7 +132,7 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
         order = ["openvino"]
     elif contract.precision == "int8-trt":
         order = ["tensorrt", "onnxruntime"] if wants_gpu else ["onnxruntime"]
-    elif not wants_gpu and _openvino_is_faster(contract, bf16=options.bf16):
+    elif not wants_gpu and _openvino_is_faster(contract, options):
         order = ["openvino", "onnxruntime", "tensorrt"]
     missing: list[MissingDependencyError] = []
     for name in order:
@@ -142,15 +145,18 @@ def _fastest(contract: GraphContract, options: EngineOptions) -> BackendName:
     raise next((one for one in missing if "onnxruntime" in str(one)), missing[0])
 
 
-def _openvino_is_faster(contract: GraphContract, *, bf16: bool) -> bool:
-    if bf16 and not is_arm():
+def _openvino_is_faster(contract: GraphContract, options: EngineOptions) -> bool:
+    if options.bf16 and not is_arm():
         return True  # ONNX Runtime does not compute in bfloat16 here
     if not isinstance(contract, Contract):
         return True  # a backbone
-    # ONNX Runtime wins with int8, with a snippet of a stream, and with the graph that was rewritten
-    # for its matrix products
-    rewritten = contract.optimize == "cpu" or contract.precision == "int8-cpu"
-    return not rewritten and contract.graph != "live"
+    # ONNX Runtime wins with a snippet of a stream, with the graph that was rewritten for its matrix
+    # products, and with int8 unless the videos are short
+    if contract.graph == "live" or contract.optimize == "cpu":
+        return False
+    if contract.precision == "int8-cpu":
+        return options.typical_length is not None and options.typical_length <= SHORT
+    return True
 
 
 def choose_device(name: BackendName, text: str) -> Device:

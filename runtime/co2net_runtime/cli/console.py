@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from co2net_runtime.cli.entry import leave
-from co2net_runtime.errors import Co2netError, GateError
+from co2net_runtime.errors import Co2netError, DeviceLostError, GateError
 from co2net_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE_FAILED = 3
+EXIT_DEVICE_LOST = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -71,6 +72,8 @@ class _OneLineErrors(click.Command):
             sys.exit(EXIT_INTERRUPTED)
         except GateError as error:
             _fail(name, str(error), EXIT_GATE_FAILED)
+        except DeviceLostError as error:
+            _fail(name, str(error), EXIT_DEVICE_LOST)
         except Co2netError as error:
             _fail(name, str(error))
         except BrokenPipeError:
@@ -282,7 +285,7 @@ def _on_signals(
 
 @contextmanager
 def _as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+    """Let SIGTERM end the block as Ctrl-C does: children stop, temporary files are removed.
 
     In the middle of an import either comes out as any error, such as a module that is not there:
     that is an interrupt, too.
@@ -305,7 +308,7 @@ def _as_interrupt() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open closed standard streams on the null device: else a file of ours takes their number."""
+    """Open closed standard streams on the null device; else a file would take their number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -317,7 +320,7 @@ def _open_standard_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """Let what stdout still holds go nowhere when Python flushes it at the exit."""
+    """Discard what stdout still holds when Python flushes it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):

@@ -40,6 +40,7 @@ Examples:
   co2net-engine model.onnx && co2net-infer model.onnx features/ --backend tensorrt
   co2net-engine model.fp16.onnx --profile 1x1:1x256:1x1024
   co2net-engine model.onnx --out model.engine && co2net-infer model.engine features/
+  co2net-engine model.onnx --timing-cache orin-nx.cache
 """
 
 
@@ -74,6 +75,12 @@ Examples:
     help="How much TensorRT tries: 2 builds faster on a small board, 5 may run faster. Needs "
     "--out.  [default: TensorRT's, 3]",
 )
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path),
+    help="Measurements of kernels: read if it is there, then written. With one file all boards of "
+    "a kind build faster.  [default: this GPU's in the cache folder]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON lines.")
 @console.quiet_option
 @console.version_option
@@ -95,6 +102,9 @@ def main(
     beside a model, its engine is built, too: longer videos need it. Prints the engines' paths.
     """
     given = [name for name, value in others.items() if value is not None and value is not False]
+    if others["timing_cache"] is not None:
+        output_folder(others["timing_cache"].parent)
+        given.remove("timing_cache")
     if out is None and given:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --out FILE.engine")
     if out is not None:

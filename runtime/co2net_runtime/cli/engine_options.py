@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.options import BACKENDS
 from co2net_runtime.backends.trt.profiles import DEFAULT_PROFILES, Profile, TensorRtOptions
+from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from co2net_runtime.artefact.contract import Contract
 
 # an engine starts as many as it is told to, and fails without a word on too many
 MOST_THREADS = 1024
@@ -116,6 +120,16 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
         tensorrt=tensorrt,
         cache=given["cache"],
     )
+
+
+def note_bf16(options: EngineOptions, contract: "Contract", *, quiet: bool) -> None:
+    """Say so where it is not known what --bf16 does to the segments of a file."""
+    if options.bf16 and "bf16" not in contract.parity:
+        console.note(
+            "how bfloat16 changes this file's segments was not judged when it was exported "
+            "(co2net-export --bf16 does)",
+            quiet=quiet,
+        )
 
 
 def tensorrt_options(profiles: tuple[str, ...], **others: Any) -> TensorRtOptions:

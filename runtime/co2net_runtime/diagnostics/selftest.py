@@ -23,6 +23,7 @@ from co2net_runtime.backends.trt.api import load_tensorrt
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError, Co2netError, MissingDependencyError
 from co2net_runtime.features import Features
+from co2net_runtime.network.chunks import chunk_graph_path
 from co2net_runtime.network.network import Activations, Network
 
 FOLDER = Path(__file__).parent / "selftest_models"
@@ -30,6 +31,8 @@ FOLDER = Path(__file__).parent / "selftest_models"
 # on both sides of buckets and profiles
 LENGTHS = (1, 2, 3, 63, 64, 65, 300, 512, 513)
 TIMED_LENGTH, REPEATS = 300, 5
+# the longest once more through the chunk graph, where there is one
+CHUNK = 100
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Result:
     status: Literal["passed", "failed", "ran", "not here"]
     detail: str = ""  # why
     engine: str = ""  # as `EngineInfo` writes it
-    cas: float | None = None  # largest measured difference, over all lengths, alone and in batches
+    layers: str = ""  # where they run, in which precision; "" where the engine does not tell
+    cas: float | None = None  # largest measured difference: alone, in batches, in chunks
     attention: float | None = None  # likewise
     bound: float | None = None  # of both
     load_s: float | None = None  # seconds to the first result
@@ -128,14 +132,15 @@ def synthetic_features(length: int, channels: int) -> Features:
 def run(
     models: Sequence[Path] = (), *, cache: str | os.PathLike[str] | None = None
 ) -> Iterator[Result]:
-    """Yield the result of each model in each setup; without models, of those that come along.
+    """Yield the result of each model in each setup; without models, of those that are shipped.
 
     A model's own results on the CPU are what its other setups are compared with; those of the
     models that come along on the CPU are compared with PyTorch's.
 
     Raises InputError if a model file cannot be read.
     """
-    for model in models or sorted(FOLDER.glob("*.onnx")):
+    shipped = (path for path in sorted(FOLDER.glob("*.onnx")) if ".chunk" not in path.name)
+    for model in models or shipped:
         contract = read_contract(model)
         videos = [synthetic_features(length, contract.feature_dim) for length in LENGTHS]
         expected = None if models else _shipped_results()
@@ -158,13 +163,17 @@ def run(
                 continue
             yield _judge(replace(row, **measured), found, expected)
             if setup == Setup("onnxruntime", "cpu"):
-                expected = found[: len(videos)]
+                expected = [one for _, one in found[: len(videos)]]
 
 
 def _measure(
     model: Path, setup: Setup, videos: list[Features], cache: str | os.PathLike[str] | None
-) -> tuple[dict[str, Any], list[Activations]]:
-    """Return figures, and the network's outputs for each video alone, then for all in batches."""
+) -> tuple[dict[str, Any], list[tuple[int, Activations]]]:
+    """Return figures, and the network's outputs, each with the number of its video.
+
+    Each video alone, so that the lengths change from call to call; then all in batches; the last
+    in chunks; and, in an fp16 file, from features in float16.
+    """
     start = time.perf_counter()
     options = EngineOptions(
         backend=setup.backend,
@@ -173,11 +182,15 @@ def _measure(
         cache=cache,
     )
     with Network.open(model, options) as network:
-        found = network.run(videos[:1])
+        found = list(enumerate(network.run(videos[:1])))
         load_s = time.perf_counter() - start
-        for video in videos[1:]:
-            found += network.run([video])
-        found += network.run(videos, size=4)
+        for number, video in enumerate(videos[1:], 1):
+            found += [(number, one) for one in network.run([video])]
+        found += enumerate(network.run(videos, size=4))
+        last = len(videos) - 1
+        if network.contract.precision == "fp16":
+            half = network.check(videos[last].astype(np.float16), "float16 features")
+            found += [(last, one) for one in network.run([half])]
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
@@ -185,21 +198,28 @@ def _measure(
             times.append(time.perf_counter() - start)
         figures = {
             "engine": str(network.engine),
+            "layers": network.layers,
             "load_s": round(load_s, 3),
             "median_ms": round(1000 * statistics.median(times), 3),
         }
-        return figures, found
+    if chunk_graph_path(model).is_file():
+        with Network.open(model, options, chunk=CHUNK) as chunked:
+            found += [(last, one) for one in chunked.run(videos[last:])]
+    return figures, found
 
 
-def _judge(row: Result, found: list[Activations], expected: list[Activations] | None) -> Result:
-    if not all(np.isfinite(one.cas).all() and np.isfinite(one.attention).all() for one in found):
+def _judge(
+    row: Result, found: list[tuple[int, Activations]], expected: list[Activations] | None
+) -> Result:
+    if not all(np.isfinite(one.cas).all() and np.isfinite(one.attention).all() for _, one in found):
         return replace(row, status="failed", detail="NaN or infinite outputs")
     if expected is None:
         return replace(row, status="ran", detail="no results of the CPU to compare with")
     tolerance = TOLERANCES[row.precision]
     norm = np.max if tolerance.measure == "max" else np.mean
     cas = attention = 0.0
-    for one, other in zip(found, expected * 2, strict=True):
+    for number, one in found:
+        other = expected[number]
         scale = max(1.0, float(np.abs(other.cas).max()))
         cas = max(cas, float(norm(np.abs(one.cas - other.cas))) / scale)
         attention = max(attention, float(norm(np.abs(one.attention - other.attention))))

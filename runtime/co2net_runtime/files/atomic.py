@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,21 +139,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def begin_sha256(path: str | os.PathLike[str]) -> Callable[[], str]:
-    """Begin to hash a file in a thread; the result waits for the digest.
-
-    The result raises OSError if the file cannot be read.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="co2net-sha256")
-    digest = thread.submit(sha256, path)
-    thread.shutdown(wait=False)
-    return digest.result
-
-
 def _sync(path: Path) -> None:
-    """Have the file or folder on the disk before going on."""
+    """Flush the file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -30,7 +30,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def job_identity(
     made_by: Mapping[str, Any], batch: int, *, videos: int, names_sha256: str, shards: int
 ) -> dict[str, Any]:
-    """Return what two runs must share for their shards to be parts of one result.
+    """Return the facts that two runs must share for their shards to be parts of one result.
 
     Args:
         made_by: The origin of the results: model, engine, options with the threads.
@@ -53,7 +53,7 @@ def job_identity(
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Write the manifest, or check that the one that is there is of the same job.
+    """Write the manifest, or check that the existing one is of the same job.
 
     Of several processes that begin at once, one writes it and the others check.
 
@@ -71,7 +71,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
         except OSError:  # a file system without hard links
             temporary.replace(path)
         temporary.unlink(missing_ok=True)
-    there = _read(path)
+    there = read_manifest(path)
     different = [key for key in {**identity, **there} if there.get(key) != identity.get(key)]
     if different:
         key = different[0]
@@ -110,7 +110,8 @@ def read_failures(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the identity of a job. Raises InputError if the file is damaged."""
     found = read_json(path, "the manifest of a job")
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged, expected the manifest of a job")

@@ -14,6 +14,7 @@ from co2net_runtime.feature_files import is_pattern
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import atomic_path, output_folder
 from co2net_runtime.video import SUFFIXES
+from co2net_runtime.video.decode import without_password
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.identity import EXTRACTION_NAME, Extraction, read_extraction
 
@@ -29,9 +30,16 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
     Folders give their files with a video's suffix, sorted by name.
 
-    Raises InputError if an argument names nothing.
+    Raises InputError if an argument names nothing, or is an address.
     """
-    return list(dict.fromkeys(path for argument in arguments for path in _expand(Path(argument))))
+    names = [os.fspath(argument) for argument in arguments]
+    for name in names:
+        if "://" in name:
+            raise InputError(
+                f"{without_password(name)}: an address, expected video files: record it first, or "
+                "localize it live with co2net-infer --live"
+            )
+    return list(dict.fromkeys(path for name in names for path in _expand(Path(name))))
 
 
 def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 # The calls that co2net makes into TensorRT, as 10.3, 10.13, 10.16 and 11.4 have them: what is not
-# here may not be used. tests/runtime/test_trt_api.py compares names and signatures with those that
-# NVIDIA's bindings tell. Why these and not the package tensorrt-stubs: docs/runtime.md.
+# here may not be used. tests/runtime/backends/trt/test_api.py compares names and signatures with
+# those that NVIDIA's bindings tell. Why these and not the package tensorrt-stubs: docs/runtime.md.
 
 import enum
 
@@ -39,6 +39,12 @@ class HardwareCompatibilityLevel(enum.Enum):
 class MemoryPoolType(enum.Enum):
     WORKSPACE = 0
 
+class ProfilingVerbosity(enum.Enum):
+    DETAILED = 2
+
+class LayerInformationFormat(enum.Enum):
+    JSON = 1
+
 class ExecutionContextAllocationStrategy(enum.Enum):
     USER_MANAGED = 2
 
@@ -70,6 +76,7 @@ class ITimingCache:
 class IBuilderConfig:
     builder_optimization_level: int
     hardware_compatibility_level: HardwareCompatibilityLevel
+    profiling_verbosity: ProfilingVerbosity
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
     def clear_flag(self, flag: BuilderFlag) -> None: ...
     def set_flag(self, flag: BuilderFlag) -> None: ...
@@ -117,9 +124,13 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> DataType: ...
     def get_tensor_location(self, name: str) -> TensorLocation: ...
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]: ...
+    def create_engine_inspector(self) -> EngineInspector: ...
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy = ...
     ) -> IExecutionContext | None: ...
+
+class EngineInspector:
+    def get_engine_information(self, format: LayerInformationFormat) -> str: ...  # noqa: A002
 
 class Runtime:
     engine_host_code_allowed: bool

@@ -75,6 +75,21 @@ def test_jetson_facts(tmp_path, board):
     assert not board.last.running
 
 
+@pytest.mark.parametrize("power", [{"tot": {}}, {}])
+def test_what_a_board_does_not_tell_is_left_open(tmp_path, board, monkeypatch, power):
+    """Carriers without a meter, and a service that knows no clocks."""
+    start = board.start
+
+    def begin(self):
+        start(self)
+        self.power, self.jetson_clocks = power, None
+
+    monkeypatch.setattr(board, "start", begin)
+    write(tmp_path / "etc/nv_tegra_release", "# R36 (release), REVISION: 4.0\n")
+    jetson = describe_machine(tmp_path).jetson
+    assert (jetson.clocks_locked, jetson.power_w) == (None, None)
+
+
 def test_gemm_is_measured_by_each_library(monkeypatch):
     monkeypatch.setattr("co2net_benchmarks.hardware.gemm._SIZE", 64)
     monkeypatch.setattr("co2net_benchmarks.hardware.gemm._SECONDS", 0.01)

@@ -4,10 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from co2net_runtime.artefact.onnx_file import read_contract
+from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.buckets import bucket, pad_time
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.ort import providers
 from co2net_runtime.backends.ort.backend import OnnxRuntimeBackend
+from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
+from co2net_runtime.localizer import Localizer
 from co2net_runtime.network.batching import group_by_length, pad
 
 
@@ -59,3 +62,14 @@ def test_videos_of_a_bucket_share_a_batch():
     lengths = [10, 60, 30, 1]
     assert group_by_length(lengths, 4, lambda _: None, padded_to=bucket) == [[1, 2, 0, 3]]
     assert len(group_by_length(lengths, 4, lambda _: None)) > 1
+
+
+def test_a_batch_of_a_gpu_is_bounded_by_its_snippets(box, tiny_path, videos):
+    """8 videos of 4096 would take 268 MB of full-size features alone."""
+    profile = Profile((1, 8, 8), (1, 600, 4160))
+    options = EngineOptions(backend="tensorrt", tensorrt=TensorRtOptions(profiles=(profile,)))
+    box.cuda.memory_bytes = 4 << 30
+    with Localizer.load(tiny_path, options) as trt:
+        trt.network.run(videos(*[600] * 8, *[100] * 8))
+    shapes = [call[3][:2] for call in box.calls if call[2] == "features"]
+    assert shapes == [(6, 600), (2, 600), (8, 100)]

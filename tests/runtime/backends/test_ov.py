@@ -6,13 +6,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from co2net_runtime.artefact import onnx_file
 from co2net_runtime.backends import EngineOptions, ov
-from co2net_runtime.backends.selection import open_backend
+from co2net_runtime.backends.selection import SHORT, open_backend
+from co2net_runtime.cli.infer import main
 from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 from co2net_runtime.live.steps import Step, StreamState, advance
 from co2net_runtime.localizer import Localizer
@@ -98,6 +102,23 @@ def test_bf16_is_asked_for_by_name(videos):
     assert 1e-4 < difference < 0.2
 
 
+@pytest.mark.skipif(not HAS_BF16, reason="this processor has no bfloat16")
+def test_infer_says_where_bf16_was_not_judged(feature_folder, monkeypatch):
+    arguments = [str(DATA / "tiny.onnx"), str(feature_folder(5)), "--bf16", "--threads", "1"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert "was not judged when it was exported (co2net-export --bf16 does)" in result.stderr
+    read = onnx_file.read_contract
+
+    def judged(path):
+        return replace(read(path), parity={"bf16": {}})
+
+    monkeypatch.setattr(
+        "co2net_runtime.network.network.open_backend", partial(open_backend, read=judged)
+    )
+    assert "judged" not in CliRunner().invoke(main, arguments).stderr
+
+
 def test_bf16_is_refused_for_the_form_that_loses_too_much():
     with pytest.raises(BackendError, match="use the file exported without --optimize cpu"):
         open_backend(DATA / "tiny_cpu.onnx", replace(CPU, bf16=True))
@@ -170,6 +191,10 @@ def test_auto_takes_what_was_measured_best(monkeypatch):
     for name, engine in names.items():
         with open_backend(DATA / name, auto) as backend:
             assert backend.info.engine == engine
+    for length, engine in ((SHORT, "openvino"), (SHORT + 1, "onnxruntime")):
+        short = replace(auto, typical_length=length)
+        with open_backend(DATA / "tiny.int8-cpu.onnx", short) as backend:
+            assert backend.info.engine == engine
     monkeypatch.setitem(sys.modules, "openvino", None)
     with open_backend(DATA / "tiny.onnx", auto) as backend:
         assert backend.info.engine == "onnxruntime"
@@ -206,7 +231,7 @@ def test_a_signal_after_many_models():
     program = f"""
 import os, signal
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.backends.selection import open_backend
+from co2net_runtime.backends.selection import SHORT, open_backend
 def run():
     opened = [open_backend({str(DATA / "tiny.onnx")!r}, EngineOptions("openvino", "cpu"))
               for _ in range(3)]

@@ -66,6 +66,19 @@ def test_builds_a_file_that_stands_alone(build, box, feature_folder, tmp_path):
     assert len(box.builds) == 2
 
 
+def test_a_timing_cache_goes_from_board_to_board(build, box, tmp_path):
+    """It is no part of what an engine is: the engine that is there serves with any."""
+    timing = tmp_path / "fleet" / "orin.cache"
+    assert build("--timing-cache", timing).exit_code == 0
+    known = timing.read_bytes()
+    assert known.startswith(box.timing_header())
+    assert build("--timing-cache", timing, "--cache", tmp_path / "other").exit_code == 0
+    assert box.builds[-1][1].timing.content.count(b"+") > known.count(b"+")
+    builds = len(box.builds)
+    assert build().exit_code == 0
+    assert len(box.builds) == builds
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -51,11 +52,39 @@ def timed(monkeypatch):
     return set_
 
 
-def test_names_the_fastest_and_what_it_changes(model, timed, feature_folder):
+def test_names_the_fastest_and_what_it_changes(model, timed, feature_folder, monkeypatch):
     timed(fp32=0.3, int8=0.1)
+    monkeypatch.setattr(module, "MOST_CHANGED", 1.0)
     found = recommend(model, OPTIONS, feature_folder(30, 80)).found
     assert found.startswith("m.int8.onnx (int8-cpu) with ONNX Runtime: 3.0 times m.onnx (fp32)")
     assert found.endswith(" % of segments moved")
+
+
+def test_what_moves_too_much_is_not_recommended(model, timed, feature_folder, monkeypatch):
+    timed(fp32=0.3, int8=0.1)
+
+    def compare(references, outputs, _options):
+        return SimpleNamespace(changed=0.0 if outputs is references else 0.031)
+
+    monkeypatch.setattr(module, "compare_decisions", compare)
+    found = recommend(model, OPTIONS, feature_folder(30, 80)).found
+    assert (
+        found == "m.onnx (fp32) with ONNX Runtime: no other file or engine is clearly faster here"
+    )
+
+
+def test_int8_with_bf16_needs_to_have_been_judged(model, monkeypatch):
+    def both(judged):
+        setups = module._setups(model, judged=judged)
+        return any(one.bf16 and one.precision == "int8-cpu" for one in setups)
+
+    assert both(judged=True)
+    assert not both(judged=False)
+    parity = {"bf16": {}}
+    monkeypatch.setattr(
+        module, "read_contract", lambda path: replace(read_contract(path), parity=parity)
+    )
+    assert both(judged=False)
 
 
 def test_without_features_only_speed_is_told(model, timed):
@@ -74,7 +103,7 @@ def test_only_files_of_the_same_checkpoint_are_tried(model, monkeypatch):
         return replace(read_contract(path), checkpoint_sha256=digest)
 
     monkeypatch.setattr(module, "read_contract", read)
-    names = {setup.path.name for setup in module._setups(model)}
+    names = {setup.path.name for setup in module._setups(model, judged=True)}
     assert names == {"m.onnx", "m.int8.onnx"}
 
 

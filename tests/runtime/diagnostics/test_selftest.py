@@ -39,6 +39,33 @@ def test_tensorrt_is_run_with_and_without_recorded_launches(box, fp32):
     assert results["openvino cpu"].status in ("not here", "passed")
 
 
+def test_the_report_says_what_the_layers_compute_in(box):
+    int8 = selftest.FOLDER / "int8-trt.onnx"
+    results = {one.setup: one for one in selftest.run([int8])}
+    assert results["tensorrt cuda:0"].layers == "6 layers read fp16, 4 int8, 3 fp32"
+    text = doctor_cli.results_table([results["tensorrt cuda:0"]])
+    assert "on cuda:0 (Stand-in GPU); 6 layers read fp16, 4 int8, 3 fp32 |" in text
+
+
+def test_the_chunk_graph_runs_beside_the_model(box, monkeypatch):
+    """In an engine of its own; one that computes something else is noticed."""
+    fp16 = selftest.FOLDER / "fp16.onnx"
+    results = {one.setup: one for one in selftest.run([fp16])}
+    assert results["tensorrt cuda:0"].status == "passed"
+    assert len(box.builds) == 2
+    original = Network.run
+
+    def off(self, videos, *, size=None):
+        found = original(self, videos, size=size)
+        in_chunks = self.longest_whole == selftest.CHUNK and self.engine.engine == "tensorrt"
+        return [dataclasses.replace(one, cas=one.cas + in_chunks) for one in found]
+
+    monkeypatch.setattr(Network, "run", off)
+    results = {one.setup: one for one in selftest.run([fp16])}
+    assert results["tensorrt cuda:0"].status == "failed"
+    assert results["onnxruntime cpu"].status == "ran"
+
+
 def test_int8_of_the_cpu_is_not_tried_in_tensorrt(box):
     setups = {one.setup for one in selftest.run([selftest.FOLDER / "int8-cpu.onnx"])}
     assert not [setup for setup in setups if "tensorrt" in setup]

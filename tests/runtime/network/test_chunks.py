@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli.infer import main
-from co2net_runtime.errors import ContractError, InputError
+from co2net_runtime.errors import BackendError, ContractError, InputError
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network.chunks import FeatureRows, check_siblings, run_in_chunks, split
@@ -241,3 +241,13 @@ def test_a_million_snippets_in_the_memory_of_the_outputs(tiny_path, tmp_path):
     )
     outputs = count * (4 + 1) * 4
     assert int(done.stdout) < outputs + 20_000_000
+
+
+def test_a_chunk_graph_in_another_engine_is_an_error(tiny_path, videos, monkeypatch):
+    """The results say one engine, so there is one."""
+    with Localizer.load(tiny_path, EngineOptions(backend="onnxruntime", device="cpu")) as ours:
+        ours.network.options = EngineOptions(backend="openvino", device="cpu")
+        pytest.importorskip("openvino")
+        monkeypatch.setattr("co2net_runtime.network.network.DEFAULT_CHUNK", 50)
+        with pytest.raises(BackendError, match=r"tiny.chunk.onnx: runs in openvino .*, the model"):
+            ours.network.run(videos(80))

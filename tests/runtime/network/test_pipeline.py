@@ -20,21 +20,25 @@ class Network:
     is_packing = False
     longest_whole = 4096
 
-    def __init__(self, *, on_gpu):
+    def __init__(self, *, on_gpu, batch=1):
+        self.batch = batch
         self.engine = SimpleNamespace(on_gpu=on_gpu)
         self.computed = []
-        self.seen = threading.Event()
+        self.entered, self.seen = threading.Event(), threading.Event()
         self.threads = set()
 
     def batch_size(self, _=None):
-        return 1
+        return self.batch
 
     def run(self, videos, **_):
+        if len(videos) > 1:
+            return [len(video) for video in videos]
         (video,) = videos
         self.threads.add(threading.current_thread().name)
         if len(video) == 13:
             raise InputError("unlucky")
         if len(self.computed) == 1 and self.engine.on_gpu:
+            self.entered.set()
             assert self.seen.wait(LIMIT)
         self.computed.append(len(video))
         return [len(video)]
@@ -51,6 +55,7 @@ def test_the_network_and_the_caller_work_at_once(files):
     network = Network(on_gpu=True)
     outcomes = run_files(network, files)
     first = next(outcomes)
+    assert network.entered.wait(LIMIT)
     # the second video is in the network now, and stays there until we go on
     assert (first.activations, network.computed) == (10, [10])
     network.seen.set()
@@ -58,6 +63,23 @@ def test_the_network_and_the_caller_work_at_once(files):
     assert [one.activations for one in found] == [10, 11, 12, None, 14, 15]
     assert "unlucky" in str(found[3].error)
     assert {name.rpartition("_")[0] for name in network.threads} == {"co2net-network"}
+
+
+def test_the_last_window_is_still_read_when_there_are_no_more_files(files):
+    """Nothing is left to take then, and its videos wait for the reader all the same."""
+
+    class Slow(FeatureFile):
+        def read(self, feature_dim=None):
+            assert no_more.wait(LIMIT)
+            return super().read(feature_dim)
+
+    def every():
+        yield from (Slow(one.video, one.path) for one in files[:3])
+        threading.Timer(0.2, no_more.set).start()
+
+    no_more = threading.Event()
+    network = Network(on_gpu=True, batch=2)
+    assert [one.activations for one in run_files(network, every())] == [10, 11, 12]
 
 
 def test_a_caller_who_leaves_ends_the_thread(files):

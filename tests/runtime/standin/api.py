@@ -12,8 +12,10 @@ __all__ = [
     "ExecutionContextAllocationStrategy",
     "HardwareCompatibilityLevel",
     "ILogger",
+    "LayerInformationFormat",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
+    "ProfilingVerbosity",
     "TensorIOMode",
     "TensorLocation",
 ]
@@ -54,6 +56,15 @@ class HardwareCompatibilityLevel(enum.Enum):
 
 class MemoryPoolType(enum.Enum):
     WORKSPACE = 0
+
+
+class ProfilingVerbosity(enum.Enum):
+    LAYER_NAMES_ONLY = 0
+    DETAILED = 2
+
+
+class LayerInformationFormat(enum.Enum):
+    JSON = 1
 
 
 class ExecutionContextAllocationStrategy(enum.Enum):

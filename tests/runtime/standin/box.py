@@ -91,7 +91,9 @@ class Box:
         self.fail_start = self.fail_build = self.fail_context = self.host_tensor = ""
         self.fail_profile = self.fail_shapes = ""
         self.log_error = self.fail_capture = ""
+        self.inspector = None  # what the engine's inspector says instead
         self.fail_execute = []
+        self.lose_after = None  # executions; then the GPU is lost
         self.builds = []
         self.executions = 0
         self.calls = []
@@ -105,6 +107,11 @@ class Box:
             with Path(os.environ["STANDIN_BUILDS"]).open("a") as log:
                 log.write(f"{os.getpid()}\n")
             time.sleep(0.5)
+
+    def revive(self):
+        """Be the same machine for another process."""
+        self.lose_after = None
+        self.cuda.__init__(memory_bytes=self.cuda.memory_bytes)
 
     def profiles_used(self):
         return [call[1] for call in self.calls if call[2] == "features"]

@@ -15,6 +15,7 @@ from tests.runtime.standin.api import (
     ITimingCache,
     NetworkDefinitionCreationFlag,
     ParserError,
+    ProfilingVerbosity,
     refuse_to_start,
 )
 from tests.runtime.standin.cuda import ContractBreach
@@ -41,6 +42,7 @@ class BuilderConfig:
         self.builder_optimization_level = 3
         self.timing = ITimingCache(b"")
         self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
+        self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
 
     def set_flag(self, flag):
         self.flags.add(flag)
@@ -132,6 +134,7 @@ class Builder:
             "hardware_compatible": config.hardware_compatibility_level
             is HardwareCompatibilityLevel.AMPERE_PLUS,
             "profiles": [profile.shapes for profile in config.profiles],
+            "detailed": config.profiling_verbosity is ProfilingVerbosity.DETAILED,
         }
         onnx = rounded(network.onnx) if BuilderFlag.TF32 in config.flags else network.onnx
         header["checksum"] = zlib.crc32(onnx)

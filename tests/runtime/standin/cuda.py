@@ -155,6 +155,7 @@ class Cuda:
         return self.sticky
 
     def cuMemFree_v2(self, address):
+        self.require_context()
         self.block(address.value, 0)
         self._require_idle("cuMemFree")
         del self.blocks[address.value]
@@ -175,6 +176,7 @@ class Cuda:
         return self.sticky
 
     def cuMemFreeHost(self, host):
+        self.require_context()
         self._require_idle("cuMemFreeHost")
         del self.pinned[host.value]
         self.blocks.pop(host.value ^ 1 << 46, None)
@@ -239,6 +241,7 @@ class Cuda:
         return self.sticky
 
     def cuEventSynchronize(self, event):
+        self.require_context()
         event = self.events[event.value]
         event.wait()
         self.time = max(self.time, event.time)
@@ -260,6 +263,7 @@ class Cuda:
         return self.sticky
 
     def cuStreamSynchronize(self, stream):
+        self.require_context()
         stream = self.stream(stream.value)
         if stream.recording is not None:
             stream.invalid = True
@@ -303,6 +307,7 @@ class Cuda:
         return SUCCESS
 
     def cuGraphLaunch(self, recorded, stream):
+        self.require_context()
         if recorded.value not in self.recorded:
             raise ContractBreach("launch of a destroyed recording")
         self.launches += 1

@@ -30,9 +30,10 @@ from co2net_runtime.backends.trt.cache import (
 )
 from co2net_runtime.backends.trt.cuda import CaptureError, Cuda
 from co2net_runtime.backends.trt.execution import Execution, Shapes
+from co2net_runtime.backends.trt.layers import summary
 from co2net_runtime.backends.trt.memory import DeviceBuffer
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions, input_shapes
-from co2net_runtime.errors import BackendError, InputError
+from co2net_runtime.errors import BackendError, DeviceLostError, InputError
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -155,8 +156,8 @@ class TensorRtBackend:
 
     @property
     def layers(self) -> str:
-        """Nothing yet."""
-        return ""
+        """How many layers compute in which type, as the engine's record has it."""
+        return summary(self._record.layers)
 
     def infer(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the engine: input arrays by name -> output arrays by name.
@@ -213,6 +214,8 @@ class TensorRtBackend:
                 execution = self._execution(engine, (profile, slot, ()), self._largest(profile))
                 execution.start(feeds, input_shapes(self._contract, batch, length))
                 return execution
+        except DeviceLostError:
+            raise
         except BackendError as error:
             raise run_failed("TensorRT", str(error), feeds) from error
 
@@ -242,6 +245,8 @@ class TensorRtBackend:
     def _finish(self, feeds: Arrays, execution: Execution) -> dict[str, npt.NDArray[Any]]:
         try:
             outputs = execution.finish()
+        except DeviceLostError:
+            raise
         except BackendError as error:
             raise run_failed("TensorRT", str(error), feeds) from error
         if CLIPS_INPUT in feeds:
@@ -255,6 +260,7 @@ class TensorRtBackend:
 
     def _start_afresh(self) -> None:
         with contextlib.suppress(BackendError):
+            self._cuda.activate()  # whoever gives up half way may do so in another thread
             self._cuda.synchronize()  # of what was begun, nothing may run any more
         with contextlib.suppress(BackendError):
             self._forget_executions()

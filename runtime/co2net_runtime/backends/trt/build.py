@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from co2net_runtime.artefact.backbone import BackboneContract
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends.trt.api import Messages, load_tensorrt
+from co2net_runtime.backends.trt.layers import Layers, inspect_layers
 from co2net_runtime.backends.trt.profiles import TensorRtOptions
 from co2net_runtime.errors import BackendError
 
@@ -22,9 +23,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Built:
-    """A serialized engine, and the timing cache that makes the next build faster."""
+    """A serialized engine, what is in it, and what makes the next build faster."""
 
     engine: bytes
+    layers: Layers
     timing_cache: bytes
 
 
@@ -59,7 +61,8 @@ def build_engine(
     _set_timing_cache(config, timing_cache, messages)
     what = f"to build the engine of {path}"
     serialized = messages.ask(what, builder.build_serialized_network, network, config)
-    return Built(bytes(serialized), _timing_cache(config, messages))
+    engine = bytes(serialized)
+    return Built(engine, _layers(engine, options, messages), _timing_cache(config, messages))
 
 
 def _parse(
@@ -100,6 +103,8 @@ def _add_profiles(
 def _set_options(config: "trt.IBuilderConfig", options: TensorRtOptions, *, tf32: bool) -> None:
     import tensorrt as trt
 
+    # so that the inspector tells the layers' types; the layers are the same
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not tf32:  # TensorRT's default is on, and an fp32 file would not be computed in fp32
         config.clear_flag(trt.BuilderFlag.TF32)
     if options.hardware_compatible:
@@ -110,6 +115,16 @@ def _set_options(config: "trt.IBuilderConfig", options: TensorRtOptions, *, tf32
         config.builder_optimization_level = options.optimization_level
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+
+
+def _layers(engine: bytes, options: TensorRtOptions, messages: Messages) -> Layers:
+    import tensorrt as trt
+
+    runtime = messages.start(trt.Runtime)
+    if options.version_compatible:
+        runtime.engine_host_code_allowed = True
+    opened = messages.ask("the engine", runtime.deserialize_cuda_engine, engine)
+    return inspect_layers(opened, messages)
 
 
 def _set_timing_cache(
@@ -123,7 +138,7 @@ def _set_timing_cache(
 
 
 def _timing_cache(config: "trt.IBuilderConfig", messages: Messages) -> bytes:
-    """Return what the build has measured, b"" where TensorRT keeps none."""
+    """Return the timings that the build measured, b"" where TensorRT keeps none."""
     try:
         cache = messages.ask("the timing cache", config.get_timing_cache)
         return bytes(messages.ask("the timing cache", cache.serialize))

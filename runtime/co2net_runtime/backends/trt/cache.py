@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class EngineRecord:
     optimization_level: int | None
     contract: Mapping[str, Any]  # of the ONNX file; strongly typed, the engine has its precision
     build_s: float  # seconds
+    layers: Mapping[str, Any] = field(default_factory=dict)  # as `inspect_layers` found them
     co2net: str = VERSION  # version of co2net that built it
 
     def to_json(self) -> str:
@@ -198,7 +199,7 @@ def engine_path(
 def new_engine(
     onnx: str | os.PathLike[str], options: EngineOptions, target: Target
 ) -> tuple[bytes, EngineRecord]:
-    """Build an engine, with and for the timing cache of this GPU and TensorRT.
+    """Build an engine, with and for the timing cache that is named or that of this GPU.
 
     Raises InputError if the ONNX file is damaged or replaced meanwhile, BackendError if TensorRT
     refuses it.
@@ -208,7 +209,7 @@ def new_engine(
         raise BackendError("TensorRT builds no hardware-compatible engines on a Jetson")
     place = _digest(str(sorted(_place(target).items())))
     name = f"timing-{slug(target.gpu.name)}-{place}-{target.tensorrt}.cache"
-    timing = cache_folder(options.cache) / "tensorrt" / name
+    timing = options.tensorrt.timing_cache or cache_folder(options.cache) / "tensorrt" / name
     logger.info("building the TensorRT engine of %s for %s ...", onnx, target.gpu.name)
     start = time.perf_counter()
     onnx_sha256 = sha256(onnx)
@@ -226,6 +227,7 @@ def new_engine(
         **_place(target),
         contract=json.loads(contract.to_json()),
         build_s=round(elapsed, 1),
+        layers=built.layers,
         **_build_options(options),
     )
     return built.engine, record
@@ -235,7 +237,7 @@ def _build_options(options: EngineOptions) -> dict[str, Any]:
     """Return the options that make engines differ, by their names in the record."""
     build = options.tensorrt
     given = {field.name: getattr(build, field.name) for field in dataclasses.fields(build)}
-    del given["cuda_graphs"]
+    del given["cuda_graphs"], given["timing_cache"]
     profiles = tuple(str(profile) for profile in build.to_build)
     return {**given, "profiles": profiles, "tf32": options.tf32}
 
@@ -246,7 +248,7 @@ def _keep_timing(path: Path, built: Built) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(built.timing_cache)
     except (OSError, InputError) as error:
-        logger.info("the timing cache is not kept: %s", error)
+        logger.warning("the timing cache is not kept: %s", error)
 
 
 def _read_record(path: Path) -> EngineRecord:
@@ -281,7 +283,7 @@ def _unfit(record: EngineRecord, target: Target) -> str:
 
 
 def _place(target: Target) -> dict[str, Any]:
-    """Return what an engine is built for, in the record's words.
+    """Return the place that an engine is built for, in the record's words.
 
     The driver calls each Jetson of a generation by the same name.
     """

@@ -7,8 +7,8 @@ driver, and nothing to install on a Jetson. TensorRT computes in the same (prima
 import ctypes
 from collections.abc import Callable
 
-from co2net_runtime.backends.device import load_driver
-from co2net_runtime.errors import BackendError
+from co2net_runtime.backends.device import LOST, STICKY, load_driver
+from co2net_runtime.errors import BackendError, DeviceLostError
 
 
 class CaptureError(BackendError):
@@ -22,10 +22,6 @@ EVENT_BLOCKING_SYNC, EVENT_DISABLE_TIMING = 1, 2
 HOST_MEMORY_MAPPED = 2
 # CUdevice_attribute: GPU and CPU share the memory, as on a Jetson
 INTEGRATED = 18
-
-# After these CUresults each later call of the process fails: an illegal address, a launch that
-# timed out or failed, a destroyed context, an assertion, bad instructions or addresses, unknown
-STICKY = frozenset({700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
 
 
 class Cuda:
@@ -186,7 +182,7 @@ class Cuda:
     def _call(self, name: str, *arguments: object) -> None:
         """Call the driver. Raises BackendError with the driver's reason."""
         if self._lost:
-            raise BackendError(self._lost)
+            raise DeviceLostError(self._lost)
         code = getattr(self._driver, name)(*arguments)
         if code == 0:
             return
@@ -194,6 +190,6 @@ class Cuda:
         self._driver.cuGetErrorString(code, ctypes.byref(text))
         reason = f"CUDA: {(text.value or b'unknown error').decode()} ({name}: {code})"
         if code in STICKY:
-            self._lost = f"{reason}: the GPU is lost to this process: start the program again"
-            raise BackendError(self._lost)
+            self._lost = f"{reason}: {LOST}"
+            raise DeviceLostError(self._lost)
         raise BackendError(reason)

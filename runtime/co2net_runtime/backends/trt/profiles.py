@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from co2net_runtime.artefact.backbone import CLIPS_INPUT, BackboneContract
 from co2net_runtime.artefact.contract import Contract
@@ -91,6 +92,8 @@ class TensorRtOptions:
     version_compatible: bool = False  # also run in later TensorRT of the same major version
     workspace_mib: int | None = None  # scratch memory of building and running; None: all
     optimization_level: int | None = None  # 0 (builds fast) to 5 (tries most); None: TensorRT's, 3
+    # measurements of kernels, read and written by the build; None: this GPU's in the cache folder
+    timing_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.profiles == ():

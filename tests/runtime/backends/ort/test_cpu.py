@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from co2net_runtime.artefact.contract import MIN_ROWS
 from co2net_runtime.backends import EngineOptions
-from co2net_runtime.backends.options import FAST_FORM_PAYS, choose_cpu_form
+from co2net_runtime.backends.options import FAST_FORM_PAYS
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.cli.infer import main
 from co2net_runtime.localizer import Localizer
@@ -151,9 +151,15 @@ def test_groups_hold_every_video_once(lengths):
 
 
 def test_the_form_is_chosen_from_all_the_work_in_hand():
-    assert choose_cpu_form([FAST_FORM_PAYS - 1]) == "plain"
-    assert choose_cpu_form([None, FAST_FORM_PAYS - 1, 1]) == "fast"
-    assert choose_cpu_form([]) == "plain"
+    def chosen(*lengths):
+        options = EngineOptions(threads=1).suiting(iter(lengths))
+        assert options.threads == 1
+        return options.cpu_form, options.typical_length
+
+    assert chosen(FAST_FORM_PAYS - 1) == ("plain", FAST_FORM_PAYS - 1)
+    assert chosen(None, FAST_FORM_PAYS - 1, 1) == ("fast", FAST_FORM_PAYS // 2)
+    assert chosen(10, None, 31) == ("plain", 20)
+    assert chosen(None) == chosen() == ("plain", None)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ PACKAGE = Path(co2net_runtime.__file__).parent
 TYPINGS = PACKAGE.parent / "typings"
 TENSORRT = TYPINGS / "tensorrt" / "__init__.pyi"
 API = json.loads((Path(__file__).parents[2] / "data" / "tensorrt_api.json").read_text())
-MODULES = ("api", "build", "backend", "execution", "cache")
+MODULES = ("api", "build", "backend", "execution", "cache", "layers", "memory")
 
 
 def stub_names(path):
@@ -164,6 +164,7 @@ def test_the_stand_in_has_the_names_of_the_stub():
         "IHostMemory": api.HostMemory,
         "IBuilderConfig": builder.BuilderConfig,
         "ICudaEngine": engine.Engine,
+        "EngineInspector": engine.EngineInspector,
         "IExecutionContext": engine.Context,
     }
     stub = stub_names(TENSORRT)

@@ -16,7 +16,7 @@ from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.device import Device
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.cli.engine import build_ahead
-from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
+from co2net_runtime.errors import BackendError, DeviceLostError, InputError, MissingDependencyError
 from co2net_runtime.localizer import Localizer
 
 SHORT_AND_LONG = (Profile((1, 1, 4), (1, 50, 100)), Profile((1, 1, 1), (1, 200, 400)))
@@ -243,7 +243,7 @@ def test_an_error_that_stays_asks_for_a_restart(load, box, videos):
     trt.network.run([videos(20)[0]])
     box.cuda.sticky = 700
     for _ in range(2):
-        with pytest.raises(BackendError, match=r"illegal memory access .*start the program again"):
+        with pytest.raises(DeviceLostError, match=r"illegal memory access .*start the program"):
             trt.network.run([videos(20)[0]])
     box.cuda.sticky = 0
     with pytest.raises(BackendError, match="start the program again"):
@@ -452,7 +452,8 @@ def test_what_ends_the_batches_leaves_nothing_running(load, box, localizer, vide
         list(backend.infer_each(cut_off()))
     half = backend.infer_each(batches(videos, 90, 80, 70))
     next(half)
-    half.close()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(half.close).result()
     failing = backend.infer_each(batches(videos, 90, 80, 70))
     next(failing)
     box.fail_execute = ["no such kernel"]

@@ -6,6 +6,7 @@ from co2net_runtime.artefact.onnx_file import read_contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.selection import open_backend
 from co2net_runtime.backends.trt.build import build_engine
+from co2net_runtime.backends.trt.layers import summary
 from co2net_runtime.backends.trt.profiles import Profile, TensorRtOptions
 from co2net_runtime.errors import BackendError
 
@@ -86,6 +87,29 @@ def test_the_parser_of_jetpack_6_takes_the_files_for_it(box, tiny_path, name):
     box.tensorrt = "10.3.0"
     path = tiny_path.with_name(f"{name}.onnx")
     build_engine(path, read_contract(path), TensorRtOptions())
+
+
+def test_which_layer_runs_in_which_type(box, tiny_path):
+    path = tiny_path.with_name("tiny.int8-trt.onnx")
+    built = build_engine(path, read_contract(path), TensorRtOptions())
+    assert built.layers["fusion.0"] == {
+        "kind": "CaskConvolution",
+        "reads": "int8",
+        "writes": "fp16",
+    }
+    assert built.layers["classifier.4"]["reads"] == "fp32"
+    assert summary(built.layers) == "6 layers read fp16, 4 int8, 3 fp32"
+    assert summary({}) == ""
+
+
+@pytest.mark.parametrize("said", ["", "no JSON", '{"Layers": ["a name"]}', '{"layers": []}'])
+def test_an_inspector_that_is_not_understood_costs_the_report_alone(box, tiny_path, caplog, said):
+    caplog.set_level("INFO", logger="co2net_runtime")
+    box.inspector = said
+    built = build_engine(tiny_path, read_contract(tiny_path), TensorRtOptions())
+    assert built.engine
+    assert not built.layers
+    assert "the engine's layers cannot be told" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"cut off", b"timing of another GPU"])

@@ -61,6 +61,7 @@ def test_the_sidecar_says_what_the_engine_is(start, tiny_path):
     assert record["contract"]["precision"] == "fp32"
     assert record["contract"]["classes"] == ["Run", "Jump", "Throw"]
     assert not record["tf32"]
+    assert record["layers"]["fusion.0"]["reads"] == "fp32"
     assert len(record["onnx_sha256"]) == len(record["engine_sha256"]) == 64
     # raw, as trtexec loads it
     assert engine.read_bytes().startswith(b"standin-engine")

@@ -33,7 +33,7 @@ def test_refuses_what_is_no_profile(text):
 def test_choice_takes_the_shape_and_is_the_tightest(many, batch, length):
     fitting = [profile for profile in many if profile.holds(batch, length)]
     if not fitting:
-        with pytest.raises(BackendError, match=f"{batch} videos of T = {length} at once"):
+        with pytest.raises(BackendError, match=rf"{batch} videos? of T = {length} at once"):
             choose(many, batch, length)
         return
     chosen = many[choose(many, batch, length)]
