@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 import co2net_runtime
 
 ROOT = Path(__file__).parents[3]
@@ -163,6 +161,8 @@ class Server:
 
     def counts(self, model="co2net"):
         """Return the figures on a model: {name or (name, reason or result): value}."""
+        from prometheus_client.parser import text_string_to_metric_families
+
         with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics") as answer:
             families = text_string_to_metric_families(answer.read().decode())
         found = {}
