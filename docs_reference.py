@@ -6,11 +6,12 @@ links to them are rewritten; links to other files of the repository become plain
 """
 
 import importlib.metadata
+import json
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def _generated() -> dict[str, str]:
     return {
         "reference/commands.md": commands_page(),
         "reference/settings.md": settings_page(),
+        "reference/files.md": files_page(),
         "reference/api.md": api_page(),
     }
 
@@ -155,6 +157,59 @@ def _tables(cls: type[Any], defaults: Any, prefix: str = "") -> Iterator[str]:
     for group, value, name, comment in groups:
         yield f"### {name}\n\n{comment[0].upper()}{comment[1:]}."
         yield from _tables(group, value, name)
+
+
+def files_page() -> str:
+    """Return the fields of result files and of live events, from their JSON Schemas."""
+    results = json.loads((ROOT / "docs/predictions.schema.json").read_text(encoding="utf-8"))
+    events = json.loads((ROOT / "docs/live-events.schema.json").read_text(encoding="utf-8"))
+    parts = [
+        "# Results and events",
+        "Made from the JSON Schemas, which tests hold against what the commands write.",
+        "## Results: `.json`, `.jsonl`",
+        f"[predictions.schema.json](../predictions.schema.json). {results['description']}",
+        _fields(results["properties"], results["required"]),
+    ]
+    for name, record in results["$defs"].items():
+        parts += [f"### A {name}", record.get("description", "")]
+        parts.append(_fields(record["properties"], record["required"]))
+    parts += [
+        "## Live events",
+        "[live-events.schema.json](../live-events.schema.json). Each line of `co2net-infer --live` "
+        "holds these:",
+        _fields(events["properties"], events["required"]),
+    ]
+    for record in events["oneOf"]:
+        kind = record["properties"]["kind"]
+        kinds = kind.get("enum", [kind.get("const")])
+        parts += ["### " + ", ".join(f"`{each}`" for each in kinds), record["description"]]
+        own = {name: value for name, value in record["properties"].items() if name != "kind"}
+        parts.append(_fields(own, record["required"]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _fields(properties: dict[str, Any], required: Sequence[str]) -> str:
+    rows = ["| field | type | meaning |", "|---|---|---|"]
+    for name, value in properties.items():
+        if value is True:  # described for all
+            continue
+        kind = value.get("type", "") or " or ".join(f"`{each}`" for each in value.get("enum", ()))
+        if kind == "array" and "maxItems" in value:
+            kind = f"array of {value['maxItems']}"
+        optional = "" if name in required else " Optional."
+        bounds = _bounds(value)
+        meaning = f"{value.get('description', '')}{bounds}{optional}".strip()
+        rows.append(f"| `{name}` | {kind} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _bounds(value: dict[str, Any]) -> str:
+    low = value.get("minimum", value.get("exclusiveMinimum"))
+    high = value.get("maximum", value.get("exclusiveMaximum"))
+    if low is None or high is None:
+        return ""
+    word = ", exclusive" if "exclusiveMinimum" in value else ""
+    return f" From {low} to {high}{word}."
 
 
 def api_page() -> str:

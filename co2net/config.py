@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from co2net.evaluation.mean_ap import ACTIVITYNET_TIOUS, EvaluationOptions
-from co2net_runtime.options import DecodeOptions
+from co2net_runtime.options import LONGEST_VIDEO, DecodeOptions
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Select = Literal["last", "best-on-holdout", "best-on-test"]
@@ -19,7 +19,6 @@ Schedule = Literal["constant", "cosine"]
 MOST_COUNTED = 1_000_000_000
 WIDEST = 65_536
 LARGEST_BATCH = 10_000
-LONGEST_VIDEO = 1_000_000
 
 
 def _require_finite(options: Any) -> None:

@@ -32,6 +32,8 @@ def prepare(folder):
     for data in ("data", "mine"):
         tiny.write_dataset(folder / data, training=12, test=4)
     shutil.copytree(folder / "data" / "features", folder / "features")
+    names = sorted(path.name for path in (folder / "features").iterdir())
+    (folder / "files.txt").write_text("".join(f"features/{name}\n" for name in names))
     camera = np.concatenate([np.load(path) for path in sorted((folder / "features").glob("*"))])
     camera.tofile(folder / "camera.raw")
     (folder / "archive").mkdir()

@@ -67,6 +67,11 @@ def picture(index: int, height: int, width: int) -> Image:
     return (128 + 50 * np.stack([waves, np.cos(x / 11), waves * 0.5], -1)).astype(np.uint8)
 
 
+def clip_of_pictures() -> Image:
+    """Return the levels (frames, crop, crop, 3) of a snippet."""
+    return np.stack([center_crop(picture(index, *SIZES[0]), CROP) for index in range(FRAMES)])
+
+
 def write_clip(path: Path, height: int, width: int, frames: int) -> None:
     """Write an H.264 file of moving pictures."""
     import av
@@ -120,7 +125,7 @@ def _flows(estimator: FlowEstimator, pairs: list[tuple[Image, Image]]) -> None:
 
 def network_costs(backbones: tuple[Path, ...], turns: int) -> list[Cost]:
     """Return what a clip costs in the eager PyTorch network and in each backbone and engine."""
-    levels = np.stack([center_crop(picture(index, *SIZES[0]), CROP) for index in range(FRAMES)])
+    levels = clip_of_pictures()
     torch.set_num_threads(1)
     model = I3D(3).eval()
     clip = torch.from_numpy((levels / 127.5 - 1).astype(np.float32)).permute(3, 0, 1, 2)[None]

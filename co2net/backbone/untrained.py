@@ -11,12 +11,12 @@ from co2net.backbone.i3d import I3D
 from co2net_runtime.artefact.backbone import Stream
 
 CHANNELS: dict[Stream, int] = {"rgb": 3, "flow": 2}
-_DIVISOR = 8  # 128 features
+_DIVISOR = 16  # 64 features
 _CLIPS = 8  # of noise, that the statistics of the batch normalization are taken on
 
 
 def untrained_i3d(stream: Stream, seed: int = 0) -> I3D:
-    """Return an I3D, an eighth as wide as the published one, that a seed decides.
+    """Return an I3D, a sixteenth as wide as the published one, that a seed decides.
 
     Kernels are drawn from He's normal distribution; the means and variances of batch
     normalization are those of smooth noise, so that every feature differs from clip to clip.

@@ -47,6 +47,13 @@ _dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
     help="Precision of the written features; float16 takes half the disk.",
 )  # fmt: skip
+_seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same files.",
+)
 _overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Write into OUT even if it holds files."
 )
@@ -164,7 +171,7 @@ def convert(
     metavar="N",
     help="Videos of the random annotations; every third is to test on.  [default: 300]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_seed_option
 @click.option(
     "--rgb-dim",
     type=click.IntRange(1, WIDEST),
@@ -237,13 +244,13 @@ def _annotations(
 @click.argument("out", type=_PATH)
 @click.option(
     "--classes", type=click.IntRange(2, MOST_CLASSES), default=MOST_CLASSES, show_default=True,
-    metavar="N",
+    metavar="N", help="Kinds of actions.",
 )  # fmt: skip
 @click.option(
-    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=42, show_default=True, metavar="N",
+    "--videos", type=click.IntRange(3, MOST_VIDEOS), default=30, show_default=True, metavar="N",
     help="Every third is to test on.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_seed_option
 @_overwrite_option
 @quiet_option
 def synth_videos(
@@ -274,10 +281,12 @@ def synth_videos(
 
 @main.command("synth-backbone")
 @click.argument("out", type=_PATH)
-@click.option("--stream", type=click.Choice(["rgb", "flow"]), required=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--stream", type=click.Choice(["rgb", "flow"]), required=True, help="Of I3D's two networks."
+)
+@_seed_option
 def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
-    """Write the weights OUT of an untrained I3D, an eighth as wide as the published one.
+    """Write the weights OUT of an untrained I3D, a sixteenth as wide as the published one.
 
     For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
     seed gives the same weights.

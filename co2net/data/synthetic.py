@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from co2net.config import LONGEST_VIDEO
 from co2net.data.video import Video
 from co2net_runtime.errors import InputError
-from co2net_runtime.options import SnippetTiming
+from co2net_runtime.options import LONGEST_VIDEO, SnippetTiming
 
 Floats = npt.NDArray[np.float32]
 

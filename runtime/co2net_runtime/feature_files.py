@@ -8,6 +8,9 @@ from typing import Any
 from co2net_runtime.errors import InputError
 from co2net_runtime.features import STDIN, STREAMS, SUFFIXES, FeatureFile
 
+# of Linux
+_LONGEST_PATH = 4096
+
 
 def find_feature_files(
     arguments: Iterable[str | os.PathLike[str]],
@@ -68,8 +71,19 @@ def expand_lists(arguments: Iterable[str]) -> Iterator[str]:
         yield from names
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return the .npy and .npz files of a folder, at any depth, sorted; hidden ones are skipped.
+def is_pattern(path: Path) -> bool:
+    """Whether an argument is to be searched for as a pattern; a file of that name comes first."""
+    text = str(path)
+    # what is longer than any path takes minutes to be read as a pattern
+    return (
+        len(text) <= _LONGEST_PATH
+        and any(sign in text for sign in "*?[")
+        and not os.path.exists(path)  # noqa: PTH110  # unlike Path's, false for impossible names
+    )
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Return the files of a folder with these suffixes, at any depth, sorted; not hidden ones.
 
     macOS leaves a hidden ._NAME.npy beside each NAME.npy that it zips.
 
@@ -81,13 +95,13 @@ def files_below(folder: Path) -> list[Path]:
         files = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix in SUFFIXES
+            if path.suffix.lower() in suffixes
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be searched: {error.strerror}") from error
     if not files:
-        raise InputError(f"{folder}: no {' or '.join(SUFFIXES)} file in this folder")
+        raise InputError(f"{folder}: no {' or '.join(suffixes)} file in this folder")
     return files
 
 
@@ -149,7 +163,7 @@ def _expand(path: Path, *, paired: bool) -> list[FeatureFile]:
             return pair_streams(path)
         return [FeatureFile(file.stem, file) for file in files_below(path)]
     files = [path]
-    if any(sign in str(path) for sign in "*?[") and not os.path.exists(path):  # noqa: PTH110
+    if is_pattern(path):
         anchor = Path(path.anchor) if path.anchor else Path()
         hidden = path.name.startswith(".")
         try:

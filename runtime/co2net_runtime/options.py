@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # command lines show the options without it
 
 # published: 10; more than this is a damaged number
 MOST_THRESHOLDS = 1000
+# snippets; a longer one is a slip of the finger
+LONGEST_VIDEO = 1_000_000
 # far beyond any video's: what a damaged file states must not overflow later
 _MAX_FRAMES = 1 << 31
 

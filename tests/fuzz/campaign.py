@@ -75,6 +75,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
     accepted = refused = 0
     findings = []
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     # warnings are for users to read, not findings
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -90,8 +91,9 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             kind = detail = ""
             read = False
-            # wall time only ends what never ends: a busy machine is not a hang
-            signal.setitimer(signal.ITIMER_REAL, 60)
+            # wall time only ends what sleeps for ever: a busy machine is not a hang
+            signal.setitimer(signal.ITIMER_REAL, 900)
+            signal.setitimer(signal.ITIMER_PROF, 60)
             start = time.process_time()
             try:
                 reader.read(path)
@@ -100,7 +102,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
                 if "\n" in str(error):
                     kind, detail = "exception", f"more than one line: {error!r}"[:300]
             except _Hang:
-                kind, detail = "hang", "over 60 s of wall time"
+                kind, detail = "hang", "over 60 s of processor time, or 15 minutes"
             except MemoryError:
                 kind, detail = "memory", "MemoryError"
             except BaseException as error:
@@ -109,6 +111,7 @@ def run_reader(name: str, seeds: range, keep: Path | None = None) -> Outcome:
                 detail = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"[:300]
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             took = time.process_time() - start
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
             if not kind and took > HANG_S:

@@ -25,9 +25,10 @@ from co2net.evaluation.protocol import Evaluation, evaluate
 from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
-from co2net_runtime.detections import Detections, read_results
+from co2net_runtime.detections import Detections
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.localizer import Localizer
+from co2net_runtime.shards.results import read_predictions
 
 MODEL_SUFFIXES = (".onnx", ".engine")
 Missing = Literal["missed", "left-out"]
@@ -85,7 +86,7 @@ def judge_predictions(
     inside = {video.name for video in videos}
     everywhere = {video.name for video in dataset.annotations.videos}
     results = {}
-    for name, found in read_results(path).items():
+    for name, found in read_predictions(path).items():
         known = _annotated_name(name, everywhere)
         if known in results:
             raise InputError(

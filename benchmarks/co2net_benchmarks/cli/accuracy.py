@@ -93,7 +93,7 @@ OPTION_GROUPS = {
 
 
 @click.command(cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
-@click.argument("predictions", type=_PATH, metavar="PREDICTIONS.json|MODEL.onnx")
+@click.argument("predictions", type=_PATH, metavar="PREDICTIONS|MODEL.onnx")
 @click.argument("data", type=_PATH)
 @source_options
 @click.option(
@@ -181,9 +181,9 @@ def accuracy(
     """Print the detection mAP of PREDICTIONS, or of what MODEL finds, on the videos of DATA.
 
     PREDICTIONS is ActivityNet's result format, which co2net-infer and OpenTAD
-    (result_detection.json) write. DATA is a dataset; for predictions its annotations suffice: an
-    ActivityNet-style JSON file or an annotation folder. The exit code is 1 if the features of
-    some videos could not be used.
+    (result_detection.json) write, or a folder of shards. DATA is a dataset; for predictions its
+    annotations suffice: an ActivityNet-style JSON file or an annotation folder. The exit code is 1
+    if the features of some videos could not be used.
     """
     if analyzed_tious and not analyze:
         raise click.UsageError("--tiou is a threshold of --analyze: give that too")

@@ -6,7 +6,6 @@ from typing import get_args
 
 import click
 
-from co2net.config import LONGEST_VIDEO
 from co2net_benchmarks.cli.options import (
     ENGINE_GROUPS,
     engine_options,
@@ -24,6 +23,7 @@ from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
+from co2net_runtime.options import LONGEST_VIDEO
 
 EPILOG = """
 \b

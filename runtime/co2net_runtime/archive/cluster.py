@@ -4,11 +4,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from co2net_runtime.archive.worker import ShardWorker, WorkerOptions
-from co2net_runtime.errors import BackendError, MissingDependencyError
+from co2net_runtime.errors import BackendError, InputError, MissingDependencyError
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,9 @@ def run_shards(
     except ImportError as error:
         raise MissingDependencyError("Ray", "ray", "co2net-archive") from error
     try:
-        ray.init(
-            address=cluster.address or "local",
-            log_to_driver=False,
-            include_dashboard=None if cluster.address else False,
-            logging_level=logging.ERROR,
-        )
+        _start(ray, cluster.address)
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        actors = cluster.actors or max(1, cpus // cluster.threads)
+        actors, actor_cpus, options = shared_out(cluster, options, cpus)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -58,7 +53,7 @@ def run_shards(
             fn_constructor_args=(options,),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(actors, len(rows))),
-            num_cpus=cluster.threads,
+            num_cpus=actor_cpus,
             num_gpus=1 if cluster.gpu else None,
         )
         yield from done.iter_rows()
@@ -67,3 +62,39 @@ def run_shards(
         raise BackendError(f"Ray: {lines[-1]}") from error
     finally:
         ray.shutdown()
+
+
+def shared_out(
+    cluster: Cluster, options: WorkerOptions, cpus: int
+) -> tuple[int, int, WorkerOptions]:
+    """Return the number of actors, the CPUs that each holds, and their options.
+
+    Raises InputError for actors that would leave no CPU to the tasks that decode videos.
+    """
+    threads = cluster.threads
+    if options.backbones is None:
+        return cluster.actors or max(1, cpus // threads), threads, options
+    # by default half for the backbones; a single CPU is shared
+    held = threads if cpus > threads else 0
+    actors = cluster.actors or max(1, cpus // (2 * threads))
+    left = cpus - actors * held
+    if left < 1:
+        raise InputError(
+            f"{actors} actors of {threads} threads leave none of the {cpus} CPUs to decode videos: "
+            "give fewer --actors"
+        )
+    backbones = replace(options.backbones, tasks=max(1, left // actors))
+    return actors, held, replace(options, backbones=backbones)
+
+
+def _start(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            include_dashboard=None if address else False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # of many classes, Exception itself among them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BackendError(f"Ray at {address or 'this machine'}: {reason}") from error

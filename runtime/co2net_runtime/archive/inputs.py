@@ -10,15 +10,15 @@ from co2net_runtime.feature_files import files_below
 from co2net_runtime.features import SUFFIXES, FeatureFile
 
 
-def find_archive(arguments: Iterable[str]) -> dict[str, str]:
+def find_archive(arguments: Iterable[str], suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, str]:
     """Return the path or address of each video by its name.
 
     A name is the path below the folder that was given, without the suffix: equal stems in two of
     its folders stay apart. Of a file that was given itself it is the stem.
 
     Args:
-        arguments: .npy and .npz files, and folders of them; addresses (s3://, gs://, ...) as
-            fsspec takes them.
+        arguments: Files, and folders of them; addresses (s3://, gs://, ...) as fsspec takes them.
+        suffixes: Of the files that are taken from folders.
 
     Raises:
         InputError: An argument names nothing, or two files have one name.
@@ -26,7 +26,11 @@ def find_archive(arguments: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for argument in arguments:
-        pairs = _addresses(argument) if "://" in argument else _paths(Path(argument))
+        pairs = (
+            _addresses(argument, suffixes)
+            if "://" in argument
+            else _paths(Path(argument), suffixes)
+        )
         for name, place in pairs.items():
             if found.setdefault(name, place) != place:
                 raise InputError(
@@ -52,25 +56,27 @@ def fetch(name: str, place: str, folder: Path) -> FeatureFile:
     return FeatureFile(name, local)
 
 
-def _paths(path: Path) -> Mapping[str, str]:
+def _paths(path: Path, suffixes: tuple[str, ...]) -> Mapping[str, str]:
     if path.is_dir():
         return {
             file.relative_to(path).with_suffix("").as_posix(): str(file)
-            for file in files_below(path)
+            for file in files_below(path, suffixes)
         }
     return {path.stem: str(path)}
 
 
-def _addresses(address: str) -> Mapping[str, str]:
+def _addresses(address: str, suffixes: tuple[str, ...]) -> Mapping[str, str]:
     system, root = _system(address)
     try:
         if not system.isdir(root):
             return {PurePosixPath(root).stem: address}
-        files = [path for path in system.find(root) if PurePosixPath(path).suffix in SUFFIXES]
+        files = [
+            path for path in system.find(root) if PurePosixPath(path).suffix.lower() in suffixes
+        ]
     except Exception as error:  # as above
         raise InputError(f"{address}: cannot be listed: {error}") from error
     if not files:
-        raise InputError(f"{address}: no {' or '.join(SUFFIXES)} file in this folder")
+        raise InputError(f"{address}: no {' or '.join(suffixes)} file in this folder")
     return {
         posixpath.splitext(posixpath.relpath(path, root))[0]: system.unstrip_protocol(path)
         for path in sorted(files)

@@ -2,20 +2,24 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from co2net_runtime.archive.inputs import fetch
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.errors import BackendError, Co2netError
+from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.network.pipeline import Outcome, run_files
 from co2net_runtime.output.formats import Records
 from co2net_runtime.shards.folder import shard_path, write_shard
+
+if TYPE_CHECKING:
+    from co2net_runtime.archive.videos import Backbones
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class WorkerOptions:
     run: str  # of this process of co2net-archive; the traces of another run count for nothing
     provider: str  # the engine's that the results must come from
     batch: int | None
+    backbones: "Backbones | None"  # None: the files hold features
     top_k: int | None
     min_score: float | None
 
@@ -48,6 +53,11 @@ class ShardWorker:
             raise BackendError(
                 f"{provider} runs here, expected {options.provider} as on the driver"
             )
+        self._extractor = None
+        if options.backbones is not None:
+            from co2net_runtime.archive.videos import ClusterExtractor
+
+            self._extractor = ClusterExtractor(options.backbones, options.engine)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Compute one shard: batch["shard"] (1,), batch["videos"] (1,) of JSON, name -> place."""
@@ -96,18 +106,27 @@ class ShardWorker:
                     "died": died,
                 }
                 attempt.write_text(json.dumps(trace))
-                files = []
-                for name in names:
-                    try:
-                        files.append(fetch(name, videos[name], Path(temporary)))
-                    except Co2netError as error:
-                        failures[name] = str(error)
+                chosen = {name: videos[name] for name in names}
+                files = self._files(chosen, Path(temporary), failures)
                 for outcome in run_files(self._localizer.network, files, size=self._options.batch):
                     if outcome.error is not None:
                         video = outcome.file.video
                         text = str(outcome.error)
                         failures[video] = text.replace(str(outcome.file.path), videos[video])
                     yield outcome
+
+    def _files(
+        self, videos: Mapping[str, str], folder: Path, failures: dict[str, str]
+    ) -> Iterable[FeatureFile]:
+        if self._extractor is not None:
+            return self._extractor.files(videos)
+        files = []
+        for name, place in videos.items():
+            try:
+                files.append(fetch(name, place, folder))
+            except Co2netError as error:
+                failures[name] = str(error)
+        return files
 
     def _read(self, attempt: Path) -> dict[str, Any]:
         """Return what an earlier attempt of this run left; {} if there was none."""

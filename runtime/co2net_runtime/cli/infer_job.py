@@ -1,5 +1,6 @@
 """Runs a Localizer over feature files into result files and pictures, to the end or to Ctrl-C."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ class Job:
             del videos
             self.skipped = len(there)
             files = [file for file in files if file.video not in there]
-        outcomes = run_files(self._localizer.network, files, size=batch)
+        outcomes = run_files(self._localizer.network, files, size=batch, watch=self._time)
         with (
             console.finish_on_interrupt() as interruption,
             console.progress(outcomes, "localizing", length=len(files), quiet=quiet) as shown,
@@ -148,7 +149,9 @@ class Job:
             self._fail(outcome.file.video, str(outcome.error))
             return
         assert outcome.activations is not None
+        begun = time.perf_counter()
         found = self._localizer.detect(outcome.activations)
+        self._time("decode", time.perf_counter() - begun)
         contract = self._localizer.contract
         records = self.choice.written(contract, outcome.activations, found)
         try:
@@ -169,6 +172,10 @@ class Job:
         self.failures.append(error)
         for sink in self._sinks:
             sink.fail(video, error)
+
+    def _time(self, stage: str, seconds: float) -> None:
+        if self._metrics is not None:
+            self._metrics.observe("co2net_stage_seconds", seconds, stage=stage)
 
     def _watch(self, *, at_end: bool = False) -> None:
         if self._metrics is None:

@@ -19,6 +19,7 @@ from co2net_runtime.cli.infer_job import Choice, Job, describe
 from co2net_runtime.cli.model_argument import check_model_argument
 from co2net_runtime.errors import InputError
 from co2net_runtime.feature_files import expand_lists, find_feature_files
+from co2net_runtime.features import SUFFIXES as FEATURE_SUFFIXES
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.files.atomic import output_file, output_folder
 from co2net_runtime.files.digest import begin_sha256
@@ -219,11 +220,23 @@ def _printable(video: str) -> str:
 
 def _refuse_videos(features: Sequence[str]) -> None:
     for text in features:
-        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
+        path = Path(text)
+        if path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and _holds_only_videos(path)):
+            what = "a folder of videos" if path.is_dir() else "a video"
             raise InputError(
-                f"{text}: a video: give the backbones that make features of it: "
+                f"{text}: {what}: give the backbones that make features of it: "
                 "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
             )
+
+
+def _holds_only_videos(folder: Path) -> bool:
+    """Return whether a folder has videos and no features; a large one of features is not read."""
+    found = False
+    for file in folder.iterdir():
+        if file.suffix in FEATURE_SUFFIXES:
+            return False
+        found = found or file.suffix.lower() in VIDEO_SUFFIXES
+    return found
 
 
 def _require_one(files: Sequence[FeatureFile], name: FormatName) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Watch = Callable[[str, float], None]
 Value = TypeVar("Value")
 
 # videos looked at together, in batches: among this many there are some of similar length
@@ -42,7 +44,11 @@ class Outcome:
 
 
 def run_files(
-    network: Network, files: Iterable[FeatureFile], *, size: int | None = None
+    network: Network,
+    files: Iterable[FeatureFile],
+    *,
+    size: int | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run the network on each file, in the files' order; failures are outcomes, too.
 
@@ -56,9 +62,11 @@ def run_files(
         network: The opened model.
         files: The feature files, one a video.
         size: The largest batch, as in `Network.run`.
+        watch: Takes the stage, "read" or "network", and its seconds; called in several threads.
     """
-    with contextlib.closing(_windows(network, files, size)) as windows:
-        outcomes = (partial(_run_window, network, window, size) for window in windows)
+    watch = watch or (lambda _stage, _seconds: None)
+    with contextlib.closing(_windows(network, files, size, watch)) as windows:
+        outcomes = (partial(_run_window, network, window, size, watch) for window in windows)
         yield from chain.from_iterable(
             _one_ahead(outcomes) if network.engine.on_gpu else (run() for run in outcomes)
         )
@@ -79,7 +87,7 @@ def _one_ahead(calls: Iterator[Callable[[], Value]]) -> Iterator[Value]:
 
 
 def _windows(
-    network: Network, files: Iterable[FeatureFile], size: int | None
+    network: Network, files: Iterable[FeatureFile], size: int | None, watch: Watch
 ) -> Generator[list[Reading], None, None]:
     """Yield the videos that are looked at together, and read two windows ahead."""
     batch = network.batch_size(size)
@@ -96,7 +104,7 @@ def _windows(
         try:
             while True:
                 for file in islice(waiting, 2 * window - len(reading)):
-                    reading.append((file, reader.submit(_read, file, network)))
+                    reading.append((file, reader.submit(_read, file, network, watch)))
                 if not reading:
                     taken = []  # a thread may still wait for what was read last
                     return
@@ -116,8 +124,16 @@ def _fills(window: list[Reading]) -> bool:
     return sum(lengths) >= PACKED_SNIPPETS
 
 
-def _read(file: FeatureFile, network: Network) -> Features | FeatureRows:
+def _read(file: FeatureFile, network: Network, watch: Watch) -> Features | FeatureRows:
     """Read the features; of a video that will run in chunks they stay on disk."""
+    begun = time.perf_counter()
+    try:
+        return _read_now(file, network)
+    finally:
+        watch("read", time.perf_counter() - begun)
+
+
+def _read_now(file: FeatureFile, network: Network) -> Features | FeatureRows:
     feature_dim = network.contract.feature_dim
     parts = file.mapped()
     if parts and parts[0].ndim == 2 and len(parts[0]) > network.longest_whole:
@@ -125,7 +141,9 @@ def _read(file: FeatureFile, network: Network) -> Features | FeatureRows:
     return file.read(feature_dim)
 
 
-def _run_window(network: Network, window: list[Reading], size: int | None) -> list[Outcome]:
+def _run_window(
+    network: Network, window: list[Reading], size: int | None, watch: Watch
+) -> list[Outcome]:
     read: dict[int, Features | FeatureRows] = {}
     outcomes: dict[int, Outcome] = {}
     for index, (file, future) in enumerate(window):
@@ -136,7 +154,10 @@ def _run_window(network: Network, window: list[Reading], size: int | None) -> li
         except MemoryError:
             large = InputError(f"{file.path}: its features do not fit into this machine's memory")
             outcomes[index] = Outcome(file, error=large)
+    begun = time.perf_counter()
     activations = dict(zip(read, _run(network, list(read.values()), size), strict=True))
+    if read:
+        watch("network", time.perf_counter() - begun)
     for index, found in activations.items():
         file = window[index][0]
         if isinstance(found, BackendError):

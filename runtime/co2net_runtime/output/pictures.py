@@ -15,7 +15,7 @@ from co2net_runtime.files.text import label_name, normalized, read_json
 from co2net_runtime.network.network import Activations
 from co2net_runtime.output.index_page import write_index
 from co2net_runtime.output.timeline import Bar, Timeline, make_timeline
-from co2net_runtime.output.timeline_page import to_html
+from co2net_runtime.output.timeline_page import film_address, to_html
 from co2net_runtime.output.timeline_plot import require_matplotlib, save_plot
 
 logger = logging.getLogger(__name__)
@@ -127,5 +127,5 @@ def _writer(name: str) -> Callable[[Timeline, Path, Path | None], None]:
 
 
 def _write_page(timeline: Timeline, path: Path, film: Path | None) -> None:
-    seen = None if film is None else Path(os.path.relpath(film, path.parent)).as_posix()
+    seen = None if film is None else film_address(film, path)
     write_text(path, to_html(timeline, seen))

@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -41,6 +42,11 @@ def to_html(timeline: "Timeline", film: str | None = None) -> str:
     page = page.replace("__CLICK__", "" if film is None else ", click: the video goes there")
     page = page.replace("__TITLE__", html.escape(timeline.video))
     return page.replace("__DATA__", text)
+
+
+def film_address(film: Path, page: Path) -> str:
+    """Return where a video file is, seen from a page."""
+    return Path(os.path.relpath(film, page.parent)).as_posix()
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> list[float]:

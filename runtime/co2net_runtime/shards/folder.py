@@ -71,7 +71,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
         except OSError:  # a file system without hard links
             temporary.replace(path)
         temporary.unlink(missing_ok=True)
-    there = _read(path)
+    there = read_manifest(path)
     different = [key for key in {**identity, **there} if there.get(key) != identity.get(key)]
     if different:
         key = different[0]
@@ -110,7 +110,8 @@ def read_failures(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the identity of a job. Raises InputError if the file is damaged."""
     found = read_json(path, "the manifest of a job")
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged, expected the manifest of a job")

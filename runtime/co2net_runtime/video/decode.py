@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,14 +40,14 @@ class DecodeReport:
     frames: int = 0  # decoded
     damaged: int = 0  # packets that could not be decoded, and frames that the decoder had to patch
     packets: int = 0
-    stopped: bool = field(default=False)  # whether the file ends in the middle of its data
+    stopped: bool = field(default=False)  # whether the data ended in the middle
 
     def __str__(self) -> str:
         parts = []
         if self.damaged:
             parts.append(f"{self.damaged} of {self.packets} packets are damaged")
         if self.stopped:
-            parts.append(f"the file breaks off after {self.frames} frames")
+            parts.append(f"the data break off after {self.frames} frames")
         return " and ".join(parts)
 
 
@@ -148,9 +149,13 @@ class VideoReader:
         return self._open_as(address, options=options, timeout=(URL_TIMEOUT, URL_TIMEOUT))
 
     def _open_as(self, name: str, **how: Any) -> Any:
+        start = time.monotonic()
         try:
             return self._av.open(name, **how)
         except (self._av.FFmpegError, OSError, ValueError) as error:
+            # what FFmpeg says then differs from protocol to protocol
+            if "timeout" in how and time.monotonic() - start >= URL_TIMEOUT:
+                raise InputError(f"{self.source}: no answer within {URL_TIMEOUT:g} s") from error
             what = "no answer" if "timeout" in how else "not a video, or damaged or truncated"
             raise InputError(f"{self.source}: {what}: {_words(error)}") from error
 

@@ -128,11 +128,7 @@ class Extractor:
                 found = True
                 yield rows
             if not found:
-                frames, fps = self.recipe.snippet_frames, self.recipe.fps
-                raise InputError(
-                    f"{reader.source}: {reader.report.frames} frames, shorter than one snippet of "
-                    f"{frames} frames at {fps:g} fps ({frames / fps:.2f} s)"
-                )
+                raise too_short(reader, self.recipe)
 
     def builder(self) -> ClipBuilder:
         """Return what makes clips of the ticks of one video or camera."""
@@ -163,12 +159,7 @@ class Extractor:
 
     def clips(self, frames: Iterable[Frame]) -> Iterator[Clip]:
         """Yield the clips of a video's frames."""
-        builder = self.builder()
-        for tick in ticks(frames, self.recipe.fps):
-            if clip := builder.push(tick):
-                yield clip
-        if clip := builder.finish():
-            yield clip
+        return make_clips(frames, self.builder(), self.recipe.fps)
 
     def _timed(self, reader: Iterable[Frame]) -> Iterator[Frame]:
         frames = iter(reader)
@@ -193,6 +184,24 @@ class Extractor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def make_clips(frames: Iterable[Frame], builder: ClipBuilder, fps: float) -> Iterator[Clip]:
+    """Yield the clips that `builder` makes of a video's frames, taken at `fps`."""
+    for tick in ticks(frames, fps):
+        if clip := builder.push(tick):
+            yield clip
+    if clip := builder.finish():
+        yield clip
+
+
+def too_short(reader: VideoReader, recipe: Recipe) -> InputError:
+    """Return the error of a video that has been read and held no clip."""
+    frames, fps = recipe.snippet_frames, recipe.fps
+    return InputError(
+        f"{reader.source}: {reader.report.frames} frames, shorter than one snippet of "
+        f"{frames} frames at {fps:g} fps ({frames / fps:.2f} s)"
+    )
 
 
 def _require_agreement(

@@ -10,9 +10,11 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.feature_files import is_pattern
 from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import atomic_path, output_folder
 from co2net_runtime.video import SUFFIXES
+from co2net_runtime.video.decode import without_password
 from co2net_runtime.video.extract import Extractor
 from co2net_runtime.video.identity import EXTRACTION_NAME, Extraction, read_extraction
 
@@ -28,9 +30,16 @@ def list_videos(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
     Folders give their files with a video's suffix, sorted by name.
 
-    Raises InputError if an argument names nothing.
+    Raises InputError if an argument names nothing, or is an address.
     """
-    return list(dict.fromkeys(path for argument in arguments for path in _expand(Path(argument))))
+    names = [os.fspath(argument) for argument in arguments]
+    for name in names:
+        if "://" in name:
+            raise InputError(
+                f"{without_password(name)}: an address, expected video files: record it first, or "
+                "localize it live with co2net-infer --live"
+            )
+    return list(dict.fromkeys(path for name in names for path in _expand(Path(name))))
 
 
 def find_videos(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
@@ -138,12 +147,12 @@ def _rewrite(file: BinaryIO, header: bytes) -> None:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # unlike Path's, false for names that cannot be
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
             raise InputError(f"{path}: no video file in this folder ({', '.join(SUFFIXES)})")
         return files
-    if not path.exists() and any(sign in str(path) for sign in "*?["):
+    if is_pattern(path):
         files = sorted(Path(name) for name in glob.glob(str(path)))  # noqa: PTH207  # any anchor
         if not files:
             raise InputError(f"{path}: no file matches this pattern")

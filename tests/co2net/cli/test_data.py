@@ -281,4 +281,4 @@ def test_untrained_backbones_load_as_weights(tmp_path):
     result = CliRunner().invoke(main, ["synth-backbone", str(path), "--stream", "flow"])
     assert result.exit_code == 0, result.output
     weights = read_weights(path, "flow")
-    assert (weights.channels, weights.build().width) == (2, 128)
+    assert (weights.channels, weights.build().width) == (2, 64)

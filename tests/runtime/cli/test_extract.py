@@ -125,6 +125,10 @@ def test_a_video_without_backbones_says_what_to_give(tiny_path, videos):
     assert done.exit_code == 2
     assert "a.mp4: a video: give the backbones" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    done = run(infer_cli, tiny_path, videos)
+    assert done.exit_code == 2
+    assert f"{videos.name}: a folder of videos: give the backbones" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_missing_package_is_named(monkeypatch, tiny_path, videos, backbones, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -580,11 +581,18 @@ def test_files_for_annotation_tools(infer, feature_folder, tmp_path):
     assert "2 already there" in again.stderr
 
 
-def test_results_have_the_keys_of_their_schema(infer, feature_folder):
+def test_results_fit_their_schema(infer, feature_folder, tmp_path):
     schema = json.loads((ROOT / "docs/predictions.schema.json").read_text())
     folder = feature_folder(40)
     for name, options in (("segment", ()), ("class", ("--classes-only",))):
         document = json.loads(infer(folder, *options).stdout)
+        jsonschema.validate(document, schema)
         assert set(document) == set(schema["properties"])
         for record in document["results"]["video_000"]:
             assert set(record) == set(schema["$defs"][name]["properties"])
+    assert infer(folder, "--out", tmp_path / "all.jsonl").exit_code == 0
+    for line in (tmp_path / "all.jsonl").read_text().splitlines():
+        found = json.loads(line)
+        assert set(found) == {"video", "results", "external_data"}
+        for record in found["results"]:
+            jsonschema.validate(record, {**schema["$defs"]["segment"], "$defs": schema["$defs"]})

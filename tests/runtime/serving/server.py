@@ -6,14 +6,27 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import sysconfig
 import time
 import urllib.request
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import co2net_runtime
+
+ROOT = Path(__file__).parents[3]
+# nvidia-pytriton's own needs are left out: only its server is used
+PACKAGES = ("nvidia-pytriton==0.7.0", "numpy<2", "click", f"onnxruntime=={version('onnxruntime')}")
+CLIENT = ("tritonclient[http]==2.69.0", "numpy<2")
 PATIENCE_S = 100
+
+
+class NoServerError(Exception):
+    """The server cannot be had here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,30 @@ class Home:
         }
 
 
+def make_home():
+    """Return the server's environment, .venv-triton, which pip fills once."""
+    library = Path(sysconfig.get_config_var("LIBDIR")) / sysconfig.get_config_var("INSTSONAME")
+    if sys.platform != "linux" or not library.is_file():
+        raise NoServerError("Triton's Python backend needs Linux and libpython, a shared library")
+    folder = ROOT / ".venv-triton"
+    wanted = "\n".join((*PACKAGES, *CLIENT, sys.version))
+    ready = folder / ".ready"
+    if not ready.is_file() or ready.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        python = folder / "bin" / "python"
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet",
+               "--disable-pip-version-check"]  # fmt: skip
+        for words in (["--no-deps", *PACKAGES], CLIENT):
+            done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise NoServerError(f"pip cannot install the server: {done.stderr.strip()[-300:]}")
+        ready.write_text(wanted)
+    (site,) = folder.glob("lib/python3*/site-packages")
+    (site / "co2net.pth").write_text(str(Path(co2net_runtime.__file__).parents[1]))
+    return Home(folder, site, library)
+
+
 class Server:
     """One tritonserver at a time, on the same ports, with the model co2net loaded."""
 
@@ -63,8 +100,8 @@ class Server:
         self._process = None
         bundled = home.site / "pytriton" / "tritonserver"
         shutil.copytree(bundled / "backends" / "python", folder / "backends" / "python")
-        version = home.site.parent.name.removeprefix("python")
-        stub = bundled / "python_backend_stubs" / version / "triton_python_backend_stub"
+        python = home.site.parent.name.removeprefix("python")
+        stub = bundled / "python_backend_stubs" / python / "triton_python_backend_stub"
         shutil.copy(stub, folder / "backends" / "python")
         self._port, self._metrics = _free_ports(2)
         self.address = f"127.0.0.1:{self._port}"

@@ -1,5 +1,7 @@
 import logging
+import socket
 import struct
+import threading
 import wave
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from small_video import picture
 
 from co2net_runtime.errors import InputError
+from co2net_runtime.video import decode
 from co2net_runtime.video.decode import VideoReader
 
 
@@ -44,6 +47,15 @@ def test_pixels_and_times_of_every_format(render, name, codec, pix_fmt):
 def test_odd_and_small_sizes(render, size):
     path = render("odd.mkv", 3, codec="ffv1", pix_fmt="yuv444p", size=size)
     assert read(path)[1][0].shape == (*size, 3)
+
+
+def test_8k(render):
+    def flat(_index, *size):
+        return np.full((*size, 3), 90, np.uint8)
+
+    _, images, _ = read(render("8k.mp4", 1, size=(4320, 7680), make=flat))
+    assert images[0].shape == (4320, 7680, 3)
+    assert np.abs(images[0][::99, ::99] - 90.0).max() < 6
 
 
 def test_frames_come_in_the_order_of_display(render):
@@ -180,3 +192,54 @@ def test_a_name_is_never_a_protocol(tmp_path, monkeypatch):
 def test_an_address_that_does_not_answer_is_one_line():
     with pytest.raises(InputError, match=r"tcp://127.0.0.1:1: no answer: \S"):
         VideoReader("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["rtsp://{}/door", "http://{}/a.mp4", "tcp://{}"])
+def test_a_server_that_accepts_and_never_answers(monkeypatch, address):
+    monkeypatch.setattr(decode, "URL_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = address.format(f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(InputError, match=rf"{url}: no answer within 0\.3 s$"):
+            VideoReader(url)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_stream_that_falls_silent_ends(render, monkeypatch, protocol):
+    monkeypatch.setattr(decode, "URL_TIMEOUT", 3.0)
+    data = render("clip.ts", 60, options={"g": "10", "bf": "0"}).read_bytes()
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as server:
+        server.bind(("127.0.0.1", 0))
+        address = server.getsockname()
+        if protocol == "tcp":
+            server.listen()
+        else:
+            server.close()  # the reader takes the port
+        over = threading.Event()
+
+        def send():
+            if protocol == "tcp":
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(data)
+                    over.wait(30)  # connected, but silent
+                return
+            with socket.socket(socket.AF_INET, kind) as sender:
+                # again and again until the reader is there
+                while not over.wait(0.01):
+                    for start in range(0, len(data), 7 * 188):
+                        sender.sendto(data[start : start + 7 * 188], address)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            with VideoReader(f"{protocol}://{address[0]}:{address[1]}") as video:
+                if protocol == "udp":
+                    over.set()
+                count = sum(1 for _ in video)
+        finally:
+            over.set()
+            thread.join()
+    assert count >= 5
+    assert video.report.stopped
+    assert f"the data break off after {count} frames" in str(video.report)

@@ -135,6 +135,8 @@ def test_videos_are_found_in_folders_and_by_patterns(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no video file in this folder"):
         find_videos([tmp_path / "empty"])
+    with pytest.raises(InputError, match=r"^rtsp://door/1: an address, expected video files"):
+        find_videos(["rtsp://user:secret@door/1"])
 
 
 def test_rgb_needs_no_opencv(rgb_path, flow_path, render, monkeypatch):

@@ -38,6 +38,21 @@ def test_any_label_is_read_back():
         assert samples(metrics.text())[key] == 3
 
 
+def test_a_histogram_is_read_back():
+    metrics = Metrics()
+    for seconds in (0.001, 0.0011, 3, 1000):
+        metrics.observe("co2net_stage_seconds", seconds, stage="read")
+    found = samples(metrics.text())
+    buckets = {
+        float(dict(key[1:])["le"]): count
+        for key, count in found.items()
+        if key[0] == "co2net_stage_seconds_bucket"
+    }
+    assert [buckets[bound] for bound in sorted(buckets)] == [1, 2, 2, 2, 2, 2, 3, 3, 3, 4]
+    assert found["co2net_stage_seconds_sum", ("stage", "read")] == pytest.approx(1003.0021)
+    assert found["co2net_stage_seconds_count", ("stage", "read")] == 4
+
+
 def test_the_sums_are_those_of_the_summary(tiny_path, feature_folder, tmp_path):
     folder = feature_folder(5, 40, 17)
     (folder / "empty.npy").touch()
@@ -51,6 +66,10 @@ def test_the_sums_are_those_of_the_summary(tiny_path, feature_folder, tmp_path):
     assert found["co2net_videos_total", ("result", "failed")] == 1
     assert found[("co2net_records_total",)] == int(records)
     assert found[("co2net_video_seconds_total",)] == pytest.approx(62 * 0.64)
+    for stage, times in (("read", 4), ("network", 3), ("decode", 3)):
+        assert found["co2net_stage_seconds_count", ("stage", stage)] == times
+        below = found["co2net_stage_seconds_bucket", ("le", "+Inf"), ("stage", stage)]
+        assert below == times
     (info,) = (key for key in found if key[0] == "co2net_model_info")
     assert len(dict(info[1:])["sha256"]) == 64
     assert not any("video_0" in str(key) for key in found)
