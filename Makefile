@@ -46,8 +46,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# A process for each core; the tests of a file share theirs, and its fixtures.
 unit: $(READY)
-	$(BIN)/pytest -q -rs
+	$(BIN)/pytest -q -rs -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test310: $(READY)
 	sh tests/runtime/on_python310.sh
@@ -91,7 +92,7 @@ demo-scale: export PATH := $(abspath $(BIN)):$(PATH)
 demo-scale: $(READY)
 	rm -rf $(DEMO_SCALE)
 	co2net-data synth $(DEMO_SCALE)/data --classes 5 --videos 400 --rgb-dim 64 --flow-dim 64
-	co2net-train $(DEMO_SCALE)/data --preset synthetic --set iterations=100 --select last --out $(DEMO_SCALE)/run
+	co2net-train $(DEMO_SCALE)/data --preset synthetic --set iterations=50 --select last --out $(DEMO_SCALE)/run
 	co2net-export $(DEMO_SCALE)/run/last.ckpt $(DEMO_SCALE)/model.onnx
 	co2net-archive $(DEMO_SCALE)/model.onnx $(DEMO_SCALE)/data/features --out $(DEMO_SCALE)/shards --backend onnxruntime
 	co2net-archive $(DEMO_SCALE)/model.onnx $(DEMO_SCALE)/data/features --out $(DEMO_SCALE)/shards --backend onnxruntime

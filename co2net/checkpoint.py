@@ -66,7 +66,7 @@ class Checkpoint:
         return model.eval()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; until it is complete and on disk, a former one stays.
+        """Write the file; an earlier one stays until the new one is complete and on disk.
 
         Raises InputError if it cannot be written (no permission, disk full).
         """

@@ -36,7 +36,7 @@ def _require_at_least(
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
         if value > most:
-            raise ValueError(f"{name} must be at most {most}, got {value:.4g}")
+            raise ValueError(f"{name} must be at most {most}")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ folder with small files of the names that the pages use. `make` and `pip` are no
 """
 
 import importlib.metadata
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -133,10 +135,35 @@ def commands():
         yield folder
 
 
-@pytest.mark.timeout(900)
+@pytest.fixture(scope="module")
+def outcomes(request, playground, commands, tmp_path_factory):
+    """Of each page whose test was selected, what comes of its commands; pages share the cores."""
+    selected = [item.callspec.params["page"] for item in request.session.items if is_run(item)]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        # the longest pages first, so that none is left alone at the end
+        selected.sort(key=lambda page: -len(runnable(page)))
+        yield {
+            page: pool.submit(
+                run_page, page, playground, commands, tmp_path_factory.mktemp(page.stem)
+            )
+            for page in selected
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+def is_run(item):
+    return getattr(item, "originalname", None) == "test_the_commands_run"
+
+
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda page: page.stem)
-def test_the_commands_run(page, playground, commands, tmp_path):
-    folder = tmp_path / "here"
+def test_the_commands_run(page, outcomes):
+    assert outcomes[page].result() is None
+
+
+def run_page(page, playground, commands, folder):
+    """Run a page's commands in its order; return what the first failing one said, or None."""
+    folder = folder / "here"
     shutil.copytree(playground, folder)
     leave_out_what_is_made(folder, runnable(page))
     for command in runnable(page):
@@ -151,9 +178,9 @@ def test_the_commands_run(page, playground, commands, tmp_path):
         )
         # a tiny model of random weights need not hold the bounds of lower precisions
         allowed = {0, GATE_FAILED} if command.startswith("co2net-bench parity") else {0}
-        assert done.returncode in allowed, (
-            f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-        )
+        if done.returncode not in allowed:
+            return f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return None
 
 
 def leave_out_what_is_made(folder, commands):

@@ -1,4 +1,4 @@
-"""What each stage from pixels to features costs: CPU seconds of one thread per snippet.
+"""The cost of each stage from pixels to features: CPU seconds of one thread per snippet.
 
     python benchmarks/studies/video_speed.py rgb.onnx rgb.int8-cpu.onnx --out video.md
 
@@ -88,7 +88,7 @@ def write_clip(path: Path, height: int, width: int, frames: int) -> None:
 
 
 def decoding_costs(path: Path, snippets: int, turns: int) -> tuple[Cost, Cost]:
-    """Return what decoding and preparing the frames of a file cost."""
+    """Return the cost of decoding and preparing the frames of a file."""
     size = None
 
     def run(prepare: bool) -> None:
@@ -106,7 +106,7 @@ def decoding_costs(path: Path, snippets: int, turns: int) -> tuple[Cost, Cost]:
 
 
 def flow_costs(turns: int) -> list[Cost]:
-    """Return what the flow of a snippet costs, by algorithm, on 340 x 256."""
+    """Return the cost of a snippet's flow, by algorithm, on 340 x 256."""
     grays = [gray(picture(index, *SIZES[0])) for index in range(FRAMES + 1)]
     costs = []
     for algorithm in ALGORITHMS:
@@ -124,7 +124,7 @@ def _flows(estimator: FlowEstimator, pairs: list[tuple[Image, Image]]) -> None:
 
 
 def network_costs(backbones: tuple[Path, ...], turns: int) -> list[Cost]:
-    """Return what a clip costs in the eager PyTorch network and in each backbone and engine."""
+    """Return the cost of a clip in the eager PyTorch network and in each backbone and engine."""
     levels = clip_of_pictures()
     torch.set_num_threads(1)
     model = I3D(3).eval()
@@ -185,7 +185,7 @@ def main(backbones: tuple[Path, ...], turns: int, snippets: int, out: Path | Non
 
 
 def sums(sources: dict[str, float], flows: list[Cost], networks: list[Cost]) -> Table:
-    """Return what all stages cost together, for both streams with DIS flow at its fastest."""
+    """Return the cost of all stages together, for both streams with DIS flow at its fastest."""
     flow = next(cost.seconds for cost in flows if cost.stage == "dis-fast")
     rows = []
     for source, decoding in sources.items():

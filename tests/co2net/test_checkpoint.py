@@ -251,3 +251,12 @@ def test_class_names_must_fit_the_model(checkpoint):
         Checkpoint(model=CONFIG, classes=("a", "b"), weights={})
     with pytest.raises(InputError, match="names a class twice"):
         Checkpoint(model=CONFIG, classes=("a", "b", "a"), weights={})
+
+
+def test_weights_of_a_wrapped_network_are_read(checkpoint, tmp_path):
+    path = tmp_path / "wrapped.ckpt"
+    checkpoint.save(path)
+    content = torch.load(path, weights_only=True)
+    content["weights"] = {f"module.{name}": one for name, one in content["weights"].items()}
+    torch.save(content, path)
+    assert Checkpoint.load(path).weights.keys() == checkpoint.weights.keys()

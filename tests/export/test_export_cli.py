@@ -233,3 +233,8 @@ def test_bf16_is_judged_and_said(checkpoint_path, tmp_path):
     assert "with --bf16: cas mean" in result.stderr
     assert contract_of(out).parity["bf16"]["gate"]["mean_abs"] == 0.1
     assert "int8-trt do not" in fails(checkpoint_path, out, "--bf16", "--precision", "int8-trt")
+
+
+def test_a_name_with_another_ending_is_no_folder(checkpoint_path, tmp_path):
+    assert "expected a name that ends in .onnx" in fails(checkpoint_path, tmp_path / "model.txt")
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
+import os
 import random
 import resource
 import signal
@@ -20,6 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -182,15 +184,22 @@ def table(outcomes: Sequence[Outcome]) -> str:
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for inputs that are findings."
 )
+@click.option("--jobs", default=os.cpu_count() or 1, help="Readers at a time.")
 @click.option("--json", "as_json", is_flag=True)
-def main(inputs: int, seed: int, names: tuple[str, ...], keep: Path | None, as_json: bool) -> None:
+def main(
+    inputs: int, seed: int, names: tuple[str, ...], keep: Path | None, jobs: int, as_json: bool
+) -> None:
     """Print how many mutated inputs each reader read, refused, and did not stand."""
     chosen = names or tuple(READERS)
     each = -(-inputs // len(chosen))
-    outcomes = []
-    for name in chosen:
-        outcomes.append(run_in_child(name, range(seed, seed + each), keep))
-        click.echo(f"{name}: {len(outcomes[-1].findings)} findings", err=True)
+
+    def run(name: str) -> Outcome:
+        outcome = run_in_child(name, range(seed, seed + each), keep)
+        click.echo(f"{name}: {len(outcome.findings)} findings", err=True)
+        return outcome
+
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = list(pool.map(run, chosen))
     if as_json:
         found = [{"reader": o.reader, "read": o.accepted, "refused": o.refused,
                   "findings": [vars(f) for f in o.findings]} for o in outcomes]  # fmt: skip

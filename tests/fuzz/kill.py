@@ -10,12 +10,14 @@ with the undisturbed result.
 
 import functools
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -263,23 +265,27 @@ def disturb(scenario: Scenario, given: Given, root: Path, kills: int, rng: rando
 @click.option("--kills", default=60, show_default=True, help="Over all scenarios.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", help="Scenarios whose name holds this text.")
-def main(kills: int, seed: int, only: str | None) -> None:
+@click.option("--jobs", default=os.cpu_count() or 1, help="Commands at a time.")
+def main(kills: int, seed: int, only: str | None, jobs: int) -> None:
     """Print for each command how often it was killed, and what did not survive it."""
     chosen = [one for one in SCENARIOS if only is None or only in one.name]
-    rng = random.Random(seed)
     click.echo("| command | killed while running | ended before the kill | problems |")
     click.echo("|---|---:|---:|---:|")
     problems = []
     with tempfile.TemporaryDirectory() as folder:
         given = prepare(Path(folder))
-        for number, scenario in enumerate(chosen):
-            root = Path(folder) / f"scenario-{number}"
-            root.mkdir()
-            count = disturb(scenario, given, root, -(-kills // len(chosen)), rng)
-            click.echo(
-                f"| `{scenario.name}` | {count.kills} | {count.late} | {len(count.problems)} |"
-            )
-            problems += [f"{scenario.name}: {problem}" for problem in count.problems]
+
+        def run(scenario: Scenario) -> Count:
+            root = Path(tempfile.mkdtemp(dir=folder))
+            rng = random.Random(f"{seed} {scenario.name}")
+            return disturb(scenario, given, root, -(-kills // len(chosen)), rng)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            for scenario, count in zip(chosen, pool.map(run, chosen), strict=True):
+                click.echo(
+                    f"| `{scenario.name}` | {count.kills} | {count.late} | {len(count.problems)} |"
+                )
+                problems += [f"{scenario.name}: {problem}" for problem in count.problems]
     for problem in problems:
         click.echo(problem)
     if problems:

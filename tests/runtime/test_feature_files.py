@@ -88,3 +88,20 @@ def test_the_flow_folder_is_searched_by_the_video_s_name(tmp_path):
     np.save(tmp_path / "rgb/c.npy", np.ones((2, 3)))
     with pytest.raises(InputError, match=r"flow/c\.npy: no such file"):
         files[2].read()
+
+
+def test_names_that_no_file_can_have_are_a_file_s_error():
+    # as a pattern, the second would take minutes
+    for name in ("x" * 300, "[" * 100_000, "a\0b"):
+        (file,) = find_feature_files([name])
+        with pytest.raises(InputError, match="no such file"):
+            file.read()
+    with pytest.raises(InputError, match="not a pattern that can be searched"):
+        find_feature_files(["**.npy"])
+
+
+def test_a_folder_is_no_feature_file(tmp_path):
+    (file,) = find_feature_files([tmp_path / "a.npy"])
+    (tmp_path / "a.npy").mkdir()
+    with pytest.raises(InputError, match=r"a\.npy: a folder, expected a file"):
+        file.read()

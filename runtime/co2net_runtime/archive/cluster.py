@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,8 +43,9 @@ def run_shards(
         raise MissingDependencyError("Ray", "ray", "co2net-archive") from error
     try:
         _start(ray, cluster.address)
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        actors, actor_cpus, options = shared_out(cluster, options, cpus)
+        found = ray.cluster_resources()
+        cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
+        actors, actor_cpus, options = shared_out(cluster, options, cpus, gpus)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -65,7 +68,7 @@ def run_shards(
 
 
 def shared_out(
-    cluster: Cluster, options: WorkerOptions, cpus: int
+    cluster: Cluster, options: WorkerOptions, cpus: int, gpus: int
 ) -> tuple[int, int, WorkerOptions]:
     """Return the number of actors, the CPUs that each holds, and their options.
 
@@ -73,10 +76,11 @@ def shared_out(
     """
     threads = cluster.threads
     if options.backbones is None:
-        return cluster.actors or max(1, cpus // threads), threads, options
-    # by default half for the backbones; a single CPU is shared
-    held = threads if cpus > threads else 0
-    actors = cluster.actors or max(1, cpus // (2 * threads))
+        default = gpus if cluster.gpu else cpus // threads
+        return cluster.actors or max(1, default), threads, options
+    # a single CPU is shared; else half is for the backbones, unless GPUs do their work
+    held = 0 if cluster.gpu or cpus <= threads else threads
+    actors = cluster.actors or max(1, gpus if cluster.gpu else cpus // (2 * threads))
     left = cpus - actors * held
     if left < 1:
         raise InputError(
@@ -89,12 +93,27 @@ def shared_out(
 
 def _start(ray: Any, address: str | None) -> None:
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-        )
+        with _without_stderr():
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                include_dashboard=None if address else False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # of many classes, Exception itself among them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BackendError(f"Ray at {address or 'this machine'}: {reason}") from error
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Let stderr go nowhere: Ray says there that it takes its log level from the environment."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

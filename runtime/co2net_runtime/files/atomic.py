@@ -139,7 +139,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have the file or folder on the disk before going on."""
+    """Flush the file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

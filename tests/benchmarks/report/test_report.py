@@ -298,7 +298,23 @@ def test_speed_against_accuracy_is_drawn_of_what_was_judged():
     )  # fmt: skip
     results = latency_results()
     made = Report([run_of(results), run_of(judged, kind="accuracy")])
-    assert made.speed_and_accuracy() == [("a<b>.onnx", 384, 50.0)]
+    assert made.overview.speed_and_accuracy() == [("a<b>.onnx", 384, 50.0)]
     others = tuple(dataclasses.replace(info, kind="openvino") for info in results.targets)
     made = Report([run_of(dataclasses.replace(results, targets=others)), made.runs[1]])
-    assert made.speed_and_accuracy() == []
+    assert made.overview.speed_and_accuracy() == []
+
+
+def test_a_run_that_lacks_what_tables_show_is_refused(tmp_path):
+    run = run_of(latency_results())
+    del run.results["lengths"][0]["stages"]["total"]
+    done = report(write(tmp_path / "run.json", run), "-o", tmp_path / "page.html")
+    assert done.exit_code == 2
+    assert "its stages lack 'total'" in done.stderr
+    run = run_of(latency_results())
+    run.results["targets"] = run.results["targets"][1:]
+    done = report(write(tmp_path / "run.json", run), "-o", tmp_path / "page.html")
+    assert "which is none of its targets" in done.stderr
+    text = run_of(latency_results()).to_json().replace('"snippet_s": 0.64', '"snippet_s": NaN')
+    (tmp_path / "run.json").write_text(text)
+    done = report(tmp_path / "run.json", "-o", tmp_path / "page.html")
+    assert "a damaged run: it holds the number nan" in done.stderr

@@ -1,5 +1,6 @@
 """co2net-archive on a real Ray: what survives kills, and that results are co2net-infer's."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_a_thousand_videos_on_this_machine(start, finish, read, write_archive, e
     features = write_archive(1000)
     out, figures = tmp_path / "out", tmp_path / "a.prom"
     arguments = (features, "--out", out, "--shard-videos", "20")
-    code, err = finish(start(*arguments, "--metrics", figures))
+    code, err = finish(start(*arguments, "--metrics", figures, "--log-format", "json"))
+    err = "\n".join(json.loads(line)["text"] for line in err.splitlines())
     wanted = expected(features)
     assert (code, len(wanted), read(out)) == (1, 1000, wanted), err
     assert "50 of 50 shards, 0 of them already there; 996 videos now, 4 failed" in err

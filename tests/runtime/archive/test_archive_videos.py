@@ -1,6 +1,7 @@
 """co2net-archive on videos: the features are those of co2net-infer on the same files."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -69,14 +70,18 @@ def test_cpus_are_shared_out_between_backbones_and_decoders():
     told = WorkerOptions(
         "m", EngineOptions(), "f", "run", "p", None, Backbones("r", None, None, False), None, None
     )
-    for cpus, threads, actors, expected in (
-        (1, 1, None, (1, 0, 1)),  # a single CPU is shared
-        (2, 1, None, (1, 1, 1)),
-        (8, 1, None, (4, 1, 1)),
-        (16, 2, 2, (2, 2, 6)),  # actors, CPUs of each, tasks for each
+    for cpus, gpus, threads, actors, expected in (
+        (1, 0, 1, None, (1, 0, 1)),  # a single CPU is shared
+        (2, 0, 1, None, (1, 1, 1)),
+        (8, 0, 1, None, (4, 1, 1)),
+        (16, 0, 2, 2, (2, 2, 6)),  # actors, CPUs of each, tasks for each
+        (64, 4, 1, None, (4, 0, 16)),  # an actor for each GPU, all CPUs decode
     ):
-        found = shared_out(Cluster(None, actors, threads, False), told, cpus)
+        found = shared_out(Cluster(None, actors, threads, gpus > 0), told, cpus, gpus)
         assert found[:2] == expected[:2]
         assert found[2].backbones.tasks == expected[2]
+    features = replace(told, backbones=None)
+    assert shared_out(Cluster(None, None, 2, False), features, 9, 0)[:2] == (4, 2)
+    assert shared_out(Cluster(None, None, 1, True), features, 64, 4)[:2] == (4, 1)
     with pytest.raises(InputError, match="leave none of the 8 CPUs to decode videos"):
-        shared_out(Cluster(None, 8, 1, False), told, 8)
+        shared_out(Cluster(None, 8, 1, False), told, 8, 0)

@@ -126,3 +126,39 @@ def test_nan_is_within_no_range():
     done = CliRunner().invoke(wait, ["--seconds", "nan"])
     assert done.exit_code == 2
     assert "Invalid value for '--seconds': nan: expected a number" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["99999999999", "-99999999999", "9" * 500])
+def test_a_number_beyond_all_bounds_is_refused(value):
+    @click.command(cls=Command)
+    @click.option("--count", "counts", type=int, multiple=True)
+    def tool(counts):
+        raise AssertionError(counts)
+
+    done = CliRunner().invoke(tool, ["--count", "1", "--count", value])
+    assert done.exit_code == 2
+    assert "expected a number of at most 4294967295" in done.stderr
+    assert len(done.stderr) < 200
+
+
+def test_a_long_line_loses_its_middle():
+    @click.command(cls=Command)
+    def tool():
+        raise InputError(f"{'x' * 100_000}: cannot be used {'y ' * 100_000}")
+
+    done = CliRunner().invoke(tool)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("tool: error: xxx")
+    assert "...xxx" in done.stderr
+    assert ": cannot be used y y" in done.stderr
+    assert len(done.stderr) < 5000
+
+
+def test_memory_that_torch_does_not_get_is_one_line():
+    @click.command(cls=Command)
+    def tool():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory:\nyou tried 9 bytes")
+
+    done = CliRunner().invoke(tool)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("tool: error: out of memory: DefaultCPUAllocator: can't")

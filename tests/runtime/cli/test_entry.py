@@ -23,8 +23,9 @@ def test_an_entry_is_its_command():
     assert commands.infer.load() is infer.main
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["try:\n    {}\nexcept BaseException: raise ImportError", "{}"])
-def test_interrupted_while_it_is_imported(tmp_path, place):
+def test_interrupted_while_it_is_imported(tmp_path, place, number):
     waiting = "print(1, flush=True); import time; time.sleep(300)"
     (tmp_path / "slow.py").write_text(place.format(waiting))
     with subprocess.Popen(
@@ -34,6 +35,6 @@ def test_interrupted_while_it_is_imported(tmp_path, place):
         text=True,
     ) as process:
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate()
     assert (process.returncode, err) == (130, "co2net-slow: interrupted\n")

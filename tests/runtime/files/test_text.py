@@ -1,7 +1,7 @@
 import pytest
 
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.text import normalized, read_json, read_text
+from co2net_runtime.files.text import normalized, number_of, read_json, read_text
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path):
@@ -38,3 +38,8 @@ def test_names_are_compared_without_what_nobody_sees():
     for written in ("Jump", " Jump\t", "Ju\u200bmp\ufeff", "\u00a0Jump"):
         assert normalized(written) == "Jump"
     assert normalized("cafe\u0301  noir") == "caf\u00e9 noir"
+
+
+def test_a_count_has_its_noun():
+    assert [number_of(n, "class") for n in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]
+    assert [number_of(n, "entry") for n in (1, 3)] == ["1 entry", "3 entries"]

@@ -152,3 +152,10 @@ def test_an_index_that_is_not_ours_stays(tmp_path, caplog):
     assert write_index(tmp_path) is None
     assert "no index of ours" in caplog.text
     assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_a_page_of_somebody_else_is_left_out_of_the_index(tmp_path, caplog):
+    data = '<script id="data" type="application/json">{"segments": []}</script>'
+    (tmp_path / "theirs.html").write_text(data)
+    assert "<h1>0 videos</h1>" in write_index(tmp_path).read_text()
+    assert "theirs.html: no timeline page of ours" in caplog.text

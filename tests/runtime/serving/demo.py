@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,22 +48,24 @@ def main(repository, features, shards):
             print(f"Triton's own health check says {ready}")
             probe(server)
             probe(server, "--reload")
-            print(f"SIGTERM: exit code {server.terminate()}")
+            print("SIGTERM: Triton waits for the dead process until its exit timeout", flush=True)
+            server.terminate()
         finally:
             server.kill()
 
 
 def ask(address, videos):
     """Return the records that the server finds in each video."""
-    own = threading.local()
+    found = [None] * len(videos)
 
-    def one(features):
-        if not hasattr(own, "localizer"):
-            own.localizer = TritonLocalizer.connect(address)
-        return own.localizer(features).to_records()
+    def work(first):
+        with TritonLocalizer.connect(address) as localizer:
+            for index in range(first, len(videos), CLIENTS):
+                found[index] = localizer(videos[index]).to_records()
 
     with ThreadPoolExecutor(CLIENTS) as threads:
-        return list(threads.map(one, videos))
+        list(threads.map(work, range(CLIENTS)))
+    return found
 
 
 def compare(found, wanted):

@@ -173,9 +173,12 @@ class Server:
                 found[(name, reason) if reason else name] = sample.value
         return found
 
-    def stubs(self):
-        """Return the process ids of the model's instances."""
-        return [pid for pid, parent, _ in _processes() if parent == self._process.pid]
+    def stubs(self, model="co2net"):
+        """Return the process ids of a model's instances."""
+        return [
+            pid for pid, parent, arguments in _processes()
+            if parent == self._process.pid and f"{self._repository}/{model}/1/model.py" in arguments
+        ]  # fmt: skip
 
     def terminate(self):
         """Send SIGTERM; return the exit code."""

@@ -272,7 +272,8 @@ def test_throughput_holds_against_a_loop_of_one_thread(server, ask, localizer, v
 
 def test_a_dead_instance_fails_the_probe_and_a_reload_is_the_cure(server, ask, expected, videos):
     assert probe(server).exit_code == 0
-    os.kill(server.stubs()[0], signal.SIGKILL)
+    dead, _ = server.stubs()
+    os.kill(dead, signal.SIGKILL)
     done = probe(server)
     assert done.exit_code == 1
     assert "is not healthy" in done.stderr

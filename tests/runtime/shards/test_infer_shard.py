@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from co2net_runtime.cli import infer as infer_cli
 from co2net_runtime.cli.infer_job import Job
+from co2net_runtime.errors import InputError
 from co2net_runtime.shards.folder import MANIFEST, read_failures, shard_path
 
 
@@ -143,3 +144,11 @@ def test_what_does_not_go_with_shards(infer, folder, tmp_path):
         assert "give --out FOLDER" in done.stderr
     (tmp_path / "none.txt").write_text("\n\n")
     assert "an empty list of inputs" in infer(f"@{tmp_path / 'none.txt'}").stderr
+
+
+@pytest.mark.parametrize("content", ['{"error": 1', '{"error": "x", "video"}\n', '{"error": \xff'])
+def test_a_damaged_shard_is_named(tmp_path, content):
+    path = shard_path(tmp_path, 0)
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=r"shard-000000\.jsonl: damaged.*remove it"):
+        list(read_failures(path))
