@@ -46,8 +46,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# A process for each core; the tests of a file share theirs, and its fixtures.
 unit: $(READY)
-	$(BIN)/pytest -q -rs
+	$(BIN)/pytest -q -rs -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test310: $(READY)
 	sh tests/runtime/on_python310.sh

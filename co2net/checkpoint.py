@@ -66,7 +66,7 @@ class Checkpoint:
         return model.eval()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; until it is complete and on disk, a former one stays.
+        """Write the file; an earlier one stays until the new one is complete and on disk.
 
         Raises InputError if it cannot be written (no permission, disk full).
         """
@@ -82,16 +82,7 @@ class Checkpoint:
             "training": None if self.training is None else dict(self.training),
             "weights": {name: value.detach().cpu() for name, value in self.weights.items()},
         }
-        # to an open file: given a name, torch writes it into the archive, and equal checkpoints
-        # would have different hashes
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:
-                # a write that fails makes torch's writer fail once more while it closes
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from error
-                raise
+        write_torch(path, content)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Checkpoint":
@@ -208,6 +199,23 @@ class Checkpoint:
             decode=decode or DecodeOptions(),
             provenance={"source": "published state dict", "file": Path(path).name},
         )
+
+
+def write_torch(path: str | os.PathLike[str], content: Any) -> None:
+    """Write tensors and plain values with torch.save, atomically.
+
+    Raises InputError if the file cannot be written (no permission, disk full).
+    """
+    # to an open file: given a name, torch writes it into the archive, and equal checkpoints
+    # would have different hashes
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # a write that fails makes torch's writer fail once more while it closes
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _read(path: str | os.PathLike[str]) -> Any:

@@ -179,7 +179,7 @@ def _check_retired(key: str, value: Any, where: str) -> None:
     if needed is not None and value != needed:
         raise InputError(
             f"{where}: {key}={value} no longer exists, only {needed} does: remove the key and "
-            "train anew, or use co2net of that version"
+            "train again, or use co2net of that version"
         )
 
 

@@ -1,13 +1,15 @@
 """Runs co2net's commands in forks of one process that has imported PyTorch already.
 
 A page of documentation runs a dozen commands; importing PyTorch for each would take longer than
-the commands themselves. `command_server(folder)` puts an executable into `folder` for each
-command. Each passes its arguments, streams and working directory to the server, so that lines of
-a page run in a real shell, pipes included.
+the commands themselves. Exports of the same weights share the graph that PyTorch's exporter makes
+of them, which takes it seconds and is the same bytes every time. `command_server(folder)` puts an
+executable into `folder` for each command. Each passes its arguments, streams and working directory
+to the server, so that lines of a page run in a real shell, pipes included.
 """
 
 import contextlib
 import gc
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -89,10 +91,36 @@ def _answer(client):
         os.close(stream)
     os.chdir(folder)
     os.environ.update(environment)
+    if command == "co2net-export":
+        _share_graphs()
     sys.argv = [command, *arguments]
     scripts = importlib.metadata.entry_points(group="console_scripts", name=command)
     next(iter(scripts)).load()()
     sys.exit(0)
+
+
+def _share_graphs():
+    """Let exports of the same weights share what PyTorch's exporter makes of them, in seconds."""
+    import onnx
+
+    import co2net_export.export as module
+
+    convert = module.convert
+    folder = Path(sys.argv[1]).parent  # the server's
+
+    def shared(model, *, kind, opset):
+        state = ((name, value.numpy().tobytes()) for name, value in model.state_dict().items())
+        key = hashlib.sha256(repr((model.config, kind, opset, *state)).encode()).hexdigest()
+        file = folder / f"{key}.graph"
+        if file.exists():
+            return onnx.load(file)
+        graph = convert(model, kind=kind, opset=opset)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        onnx.save(graph, temporary)
+        temporary.rename(file)
+        return graph
+
+    module.convert = shared
 
 
 if __name__ == "__main__":

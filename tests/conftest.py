@@ -40,3 +40,12 @@ def golden_inputs() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+# files that take longest; begun first, so that no process waits for another's last one
+LONG = ("tests/test_docs_commands.py", "tests/runtime/archive/", "tests/fuzz/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONG first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))

@@ -1,5 +1,7 @@
 """Imports run one way: runtime <- co2net <- export <- benchmarks, and never in a circle."""
 
+import ast
+import re
 import subprocess
 import sys
 import textwrap
@@ -30,7 +32,9 @@ WITHOUT_TORCH = [
     "data.dataset",
     "data.safe_pickle",
     "data.synthetic",
+    "evaluation.error_analysis",
     "evaluation.mean_ap",
+    "evaluation.recall",
     "training.sampling",
 ]
 
@@ -98,6 +102,19 @@ def test_no_module_imports_in_a_circle(package):
 def test_no_folder_imports_one_that_imports_it(package):
     # folders and the files beside them have an order, so that no import runs up
     assert circles(rooms(package_imports(SOURCES[package], package), package)) == []
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_every_package_lists_its_rooms(package):
+    """The docstring of a folder's __init__ is its table of contents."""
+    unlisted = []
+    for door in sorted((SOURCES[package] / package).rglob("__init__.py")):
+        contents = ast.get_docstring(ast.parse(door.read_text(encoding="utf-8"))) or ""
+        rooms = {path.stem for path in door.parent.glob("*.py")} - {"__init__", "__main__"}
+        rooms |= {path.parent.name for path in door.parent.glob("*/__init__.py")}
+        named = set(re.findall(r"\w+", contents))
+        unlisted += [str(door.parent / room) for room in sorted(rooms - named)]
+    assert unlisted == []
 
 
 def test_a_circle_is_found():

@@ -1,14 +1,17 @@
 """Parity, accuracy and latency of CO2-Net artefacts.
 
-cli         co2net-bench, one file per command
 runners     targets, each in a process of its own
 latency     time and memory
 parity      artefacts against the PyTorch model
 accuracy    mAP, errors, changes
 graphs      the content of ONNX files
 hardware    the machine behind a figure
-published   the published program, transcribed: oracles and baselines
-report      run files on one page, compared, and training runs side by side
+report      run files on one page, or two compared
+run_file    the JSON that a measurement leaves
+timing      percentiles, intervals and ratios of samples
+tables      one table as text, Markdown or HTML
+inputs      features to measure on
+cli         co2net-bench, one file per command; commands: its entry point
 """
 
 import os

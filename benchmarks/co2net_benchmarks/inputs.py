@@ -64,15 +64,9 @@ class FeatureSource:
     def __init__(
         self, feature_dim: int, path: str | os.PathLike[str] | None = None, *, seed: int = 0
     ) -> None:
-        """Read a user's features, if a path is given.
+        """Read a user's features, if a path is given: a file, a folder of them or a dataset.
 
-        Args:
-            feature_dim: Channels of a snippet.
-            path: A feature file, a folder of them or a dataset; None for planted features.
-            seed: Of planted features.
-
-        Raises:
-            InputError: The path holds no usable features of this width.
+        seed: of planted features. Raises InputError for a path without features of this width.
         """
         self._dim, self._seed = feature_dim, seed
         self._own: Features | None = None

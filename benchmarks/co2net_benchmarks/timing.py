@@ -99,17 +99,11 @@ def summarize(samples: Sequence[float]) -> Summary:
 
 
 def paired_ratio(turns: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) -> Interval:
-    """Return the ratio of the times of `turns` to those of `base`, turn by turn.
+    """Return the ratio of the times of `turns` to those of `base`: its median over the turns.
 
-    The k-th turns of two targets lie next to each other in time, so a machine that slows down for
-    a while slows both, and their ratio stands.
-
-    Args:
-        turns: Samples in seconds, by turn.
-        base: Those of the reference.
-
-    Returns:
-        The median ratio and its interval; below 1 is faster than `base`.
+    Both hold samples in seconds, by turn; below 1 is faster than `base`. The k-th turns of two
+    targets lie next to each other in time, so a machine that slows down for a while slows both,
+    and their ratio stands.
     """
     return median_interval(
         [

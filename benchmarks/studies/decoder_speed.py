@@ -16,7 +16,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from co2net_benchmarks.published import decoding as published_decoding
+from co2net_benchmarks.runners import published_decoding
+from co2net_benchmarks.runners.published_decoding import Proposal
 from co2net_benchmarks.tables import Table, megabytes, milliseconds
 from co2net_benchmarks.timing import Interval, median_interval, paired_ratio
 from co2net_runtime.cli import console
@@ -155,7 +156,7 @@ def _measure(case: Curves, rounds: int) -> DecoderSpeed:
     if case.compared:
         published = partial(published_decoding.decode, *arguments)
         contenders["loops"] = partial(published, soft_nms=published_decoding.soft_nms_in_loops)
-        contenders["numpy"] = partial(published, soft_nms=published_decoding.soft_nms_in_numpy)
+        contenders["numpy"] = partial(published, soft_nms=soft_nms_in_numpy)
     found = {name: run() for name, run in contenders.items()}  # also the warm-up
     for name, answer in found.items():
         _check_equal(found["decoder"], answer, name)
@@ -182,6 +183,23 @@ def _measure(case: Curves, rounds: int) -> DecoderSpeed:
         target_s=case.target_s,
         target_bytes=case.target_bytes,
     )
+
+
+def soft_nms_in_numpy(proposals: list[Proposal], sigma: float) -> list[Proposal]:
+    """Soft-NMS (method, section 4, step 5) as one Python loop over arrays of all that is left."""
+    start, end = np.array([proposal[:2] for proposal in proposals]).T
+    score = np.array([proposal[2] for proposal in proposals])
+    taken = []
+    while len(score):
+        best = int(score.argmax())
+        for array in (start, end, score):
+            array[[0, best]] = array[[best, 0]]
+        taken.append((int(start[0]), int(end[0]), float(score[0])))
+        inter = np.maximum(0, np.minimum(end[0], end[1:]) - np.maximum(start[0], start[1:]) + 1)
+        union = (end[0] - start[0] + 1) + (end[1:] - start[1:] + 1) - inter
+        score = score[1:] * np.exp(-((inter / union) ** 2) / sigma)
+        start, end = start[1:], end[1:]
+    return taken
 
 
 def _check_equal(ours: SnippetSegments, theirs: SnippetSegments, name: str) -> None:

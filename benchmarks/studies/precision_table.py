@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.latency import Lengths
+from co2net_benchmarks.cli.options import LENGTHS
 from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.latency.run import LatencyResults, Plan, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
@@ -28,7 +28,7 @@ from co2net_runtime.files.records import from_mapping
 
 @click.command(cls=console.Command)
 @click.argument("artefacts", nargs=-1, required=True, metavar="ARTEFACT...")
-@click.option("--lengths", type=Lengths(), default="320,750,1500", show_default=True)
+@click.option("--lengths", type=LENGTHS, default="320,750,1500", show_default=True)
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
@@ -77,7 +77,7 @@ def make_table(
     contracts: dict[Target, Contract], timed: LatencyResults, lengths: tuple[int, ...]
 ) -> Table:
     """Return one row per artefact; speeds are relative to the first."""
-    proofs = {target: _proof(contract, target) for target, contract in contracts.items()}
+    reports = {target: _parity(contract, target) for target, contract in contracts.items()}
     rows = []
     for target, contract in contracts.items():
         rows.append(
@@ -86,7 +86,7 @@ def make_table(
                 contract.precision,
                 megabytes(target.path.stat().st_size),
                 *(_speed(timed, target, next(iter(contracts)), length) for length in lengths),
-                *_accuracy_cells(proofs[target]),
+                *_accuracy_cells(reports[target]),
                 "none" if contract.parity["gate"] is None else "met",
             )
         )
@@ -112,8 +112,8 @@ def make_table(
             f"of turns ({machine.cpu}, {machine.cpus} processors).",
             "The rest was measured at export. cas, attention: absolute difference from PyTorch on "
             "random features at several B and T; the largest |cas| is "
-            f"{max(proof.tensors.scale for proof in proofs.values()):.3g}.",
-            *_decision_notes(list(proofs.values())),
+            f"{max(report.tensors.scale for report in reports.values()):.3g}.",
+            *_decision_notes(list(reports.values())),
             "fp16 was proved with every float16 value rounded, as a GPU does, and is timed as this "
             "machine's engine runs it; int8-trt is made for TensorRT and slow on a CPU.",
         ),
@@ -131,14 +131,14 @@ def _contract(target: Target) -> Contract:
     return contract
 
 
-def _proof(contract: Contract, target: Target) -> ParityReport:
+def _parity(contract: Contract, target: Target) -> ParityReport:
     names = [field.name for field in dataclasses.fields(ParityReport)]
     figures = {name: contract.parity.get(name) for name in names}
     return from_mapping(ParityReport, figures, f"{target.path}: parity")
 
 
-def _accuracy_cells(proof: ParityReport) -> tuple[str, ...]:
-    tensors, decisions, accuracy = proof.tensors, proof.decisions, proof.accuracy
+def _accuracy_cells(report: ParityReport) -> tuple[str, ...]:
+    tensors, decisions, accuracy = report.tensors, report.decisions, report.accuracy
     cells = [f"{one.max_abs:.1e} / {one.mean_abs:.1e}" for one in (tensors.cas, tensors.attention)]
     if decisions is None:
         cells += ["-", "-"]
@@ -152,10 +152,10 @@ def _accuracy_cells(proof: ParityReport) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _decision_notes(proofs: list[ParityReport]) -> list[str]:
+def _decision_notes(reports: list[ParityReport]) -> list[str]:
     """Say what the decisions were taken on; they may differ, since files are exported apart."""
     judged = {
-        (found.segments, found.videos) for found in (one.decisions for one in proofs) if found
+        (found.segments, found.videos) for found in (one.decisions for one in reports) if found
     }
     if not judged:
         return ["Decisions were not compared: export with --data DATA."]

@@ -1,12 +1,11 @@
-"""What each stage from pixels to features costs: CPU seconds of one thread per snippet.
+"""The cost of each stage from pixels to features: CPU seconds of one thread per snippet.
 
-    python benchmarks/studies/video_speed.py rgb.onnx rgb.int8-cpu.onnx --out video.md
+    python benchmarks/studies/video_speed.py rgb.onnx rgb.int8-cpu.onnx
 
 Process CPU time, not wall time: other work on the machine hardly moves it. Pictures are rendered.
 The networks take turns in one process; every one is timed at one thread.
 """
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from co2net.backbone.i3d import I3D
 from co2net_benchmarks.tables import Table
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
-from co2net_runtime.files.atomic import write_text
 from co2net_runtime.video.backbone import Backbone
 from co2net_runtime.video.decode import VideoReader
 from co2net_runtime.video.flow import ALGORITHMS, FlowEstimator, gray
@@ -88,7 +86,7 @@ def write_clip(path: Path, height: int, width: int, frames: int) -> None:
 
 
 def decoding_costs(path: Path, snippets: int, turns: int) -> tuple[Cost, Cost]:
-    """Return what decoding and preparing the frames of a file cost."""
+    """Return the cost of decoding and preparing the frames of a file."""
     size = None
 
     def run(prepare: bool) -> None:
@@ -106,7 +104,7 @@ def decoding_costs(path: Path, snippets: int, turns: int) -> tuple[Cost, Cost]:
 
 
 def flow_costs(turns: int) -> list[Cost]:
-    """Return what the flow of a snippet costs, by algorithm, on 340 x 256."""
+    """Return the cost of a snippet's flow, by algorithm, on 340 x 256."""
     grays = [gray(picture(index, *SIZES[0])) for index in range(FRAMES + 1)]
     costs = []
     for algorithm in ALGORITHMS:
@@ -124,7 +122,7 @@ def _flows(estimator: FlowEstimator, pairs: list[tuple[Image, Image]]) -> None:
 
 
 def network_costs(backbones: tuple[Path, ...], turns: int) -> list[Cost]:
-    """Return what a clip costs in the eager PyTorch network and in each backbone and engine."""
+    """Return the cost of a clip in the eager PyTorch network and in each backbone and engine."""
     levels = clip_of_pictures()
     torch.set_num_threads(1)
     model = I3D(3).eval()
@@ -153,8 +151,7 @@ def network_costs(backbones: tuple[Path, ...], turns: int) -> list[Cost]:
 @click.argument("backbones", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--turns", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--snippets", type=click.IntRange(min=1), default=6, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Markdown file.")
-def main(backbones: tuple[Path, ...], turns: int, snippets: int, out: Path | None) -> None:
+def main(backbones: tuple[Path, ...], turns: int, snippets: int) -> None:
     """Time decoding, flow, and RGB BACKBONES of full width; print the tables."""
     tables = []
     with TemporaryDirectory() as folder:
@@ -178,14 +175,11 @@ def main(backbones: tuple[Path, ...], turns: int, snippets: int, out: Path | Non
     lines = tuple((c.stage, *_figures(c), f"{eager / c.seconds:.1f}") for c in networks)
     tables.append(Table("RGB network", (*_HEAD, "times PyTorch"), lines))
     tables.append(sums(sources, flows, networks))
-    text = "\n\n".join(table.to_markdown() for table in tables)
-    click.echo(text)
-    if out is not None:
-        write_text(out, _PAGE.format(machine=platform.processor() or platform.machine(), text=text))
+    click.echo("\n\n".join(table.to_markdown() for table in tables))
 
 
 def sums(sources: dict[str, float], flows: list[Cost], networks: list[Cost]) -> Table:
-    """Return what all stages cost together, for both streams with DIS flow at its fastest."""
+    """Return the cost of all stages together, for both streams with DIS flow at its fastest."""
     flow = next(cost.seconds for cost in flows if cost.stage == "dis-fast")
     rows = []
     for source, decoding in sources.items():
@@ -196,22 +190,6 @@ def sums(sources: dict[str, float], flows: list[Cost], networks: list[Cost]) -> 
 
 
 _HEAD = ("stage", "CPU-s per snippet", "times real time, one core")
-_PAGE = """# From pixels to features: cost
-
-Written by `benchmarks/studies/video_speed.py`, on {machine}. CPU seconds of one thread, the
-cheapest of several turns in one process, for one snippet (16 frames, 0.64 s) of one stream. CPU
-time hardly notices other work on the machine, as wall time would.
-
-{text}
-
-The pictures are rendered. TV-L1 iterates until it converges: on real clips it took 1.4 to 1.6 CPU
-seconds a frame, more than twice as long.
-
-What this cannot show: the flow network itself (no package holds flow weights; the sums take 0.92 of
-the RGB network's cost for it, its share of multiplications), the localization head and the output,
-which are not timed here, what DIS costs in mAP in place of TV-L1, stages that share caches and
-memory at the same time, GPUs, and a real camera.
-"""
 
 
 def _figures(cost: Cost) -> tuple[str, str]:

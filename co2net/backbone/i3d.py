@@ -56,7 +56,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def pad_same(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
+def _pad_same(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
     """Pad the last three axes of `x` with zeros as `same_padding` says."""
     pads: list[int] = []
     # torch names the last axis first
@@ -75,7 +75,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs, T, H, W) -> (B, outputs, ceil(T / stride), ...)."""
-        x = self.conv3d(pad_same(x, self.conv3d.kernel_size, self.conv3d.stride))
+        x = self.conv3d(_pad_same(x, self.conv3d.kernel_size, self.conv3d.stride))
         return functional.relu(self.bn(x))
 
 
@@ -191,4 +191,4 @@ class I3D(nn.Module):
 
 def max_pool(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
     """TF-SAME max pooling of activations that are not negative, so that zeros do not win."""
-    return functional.max_pool3d(pad_same(x, kernel, stride), tuple(kernel), tuple(stride))
+    return functional.max_pool3d(_pad_same(x, kernel, stride), tuple(kernel), tuple(stride))

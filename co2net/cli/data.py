@@ -35,7 +35,7 @@ from co2net_runtime.cli.console import (
     version_option,
 )
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import atomic_path, output_folder
+from co2net_runtime.files.atomic import output_file, output_folder
 from co2net_runtime.files.text import number_of
 
 _PATH = click.Path(path_type=Path)
@@ -285,7 +285,8 @@ def synth_videos(
     "--stream", type=click.Choice(["rgb", "flow"]), required=True, help="Of I3D's two networks."
 )
 @_seed_option
-def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def synth_backbone(out: Path, stream: Stream, seed: int, overwrite: bool) -> None:
     """Write the weights OUT of an untrained I3D, a sixteenth as wide as the published one.
 
     For demonstrations without trained weights: co2net-backbone makes an ONNX file of them. The same
@@ -296,9 +297,8 @@ def synth_backbone(out: Path, stream: Stream, seed: int) -> None:
       co2net-data synth-backbone rgb.pt --stream rgb
       co2net-backbone rgb.pt rgb.onnx --stream rgb
     """
-    import torch
-
+    output_file(out, overwrite=overwrite)
     from co2net.backbone.untrained import untrained_i3d
+    from co2net.checkpoint import write_torch
 
-    with atomic_path(out) as temporary:
-        torch.save(untrained_i3d(stream, seed).state_dict(), temporary)
+    write_torch(out, untrained_i3d(stream, seed).state_dict())

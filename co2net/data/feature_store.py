@@ -1,4 +1,4 @@
-"""Where the features of a dataset lie, and how those of one video are read."""
+"""Where the features of a dataset are, and how those of one video are read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Random annotations to plant features under, for want of real ones."""
+"""Random annotations to plant features under, in place of real ones."""
 
 import numpy as np
 

@@ -70,7 +70,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Script:
-    """What happens in one video."""
+    """The events of one video."""
 
     name: str
     subset: str
@@ -99,7 +99,7 @@ class Script:
 
 
 def write_scripts(classes: int, videos: int, seed: int) -> tuple[Script, ...]:
-    """Return what happens in each of the videos, every third to test on.
+    """Return the script of each of the videos, every third to test on.
 
     A video has two or three actions of one class, each between distractions of any class.
 

@@ -191,7 +191,7 @@ def build_annotations(
 
 
 def counted(names: Sequence[str], finding: str, noun: str = "video") -> list[str]:
-    """Return one warning that counts what a finding is true of, none if there is nothing."""
+    """Return one warning that counts the items of a finding; none without items."""
     if not names:
         return []
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

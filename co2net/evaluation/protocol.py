@@ -87,7 +87,7 @@ def evaluate(
     for number, rows in enumerate(_rows(given.videos, len(names))):
         if not len(rows):
             continue
-        own = timing_of(videos[number], timing) if number < len(videos) else timing
+        own = _timing_of(videos[number], timing) if number < len(videos) else timing
         segments[rows] = segments_in_unit(given.segments[rows], options.protocol, own)
         if number < len(videos) and len(videos[number].ambiguous):
             ambiguous[rows] = overlaps_ambiguous(
@@ -108,7 +108,7 @@ def evaluate(
     )
 
 
-def timing_of(video: Video, timing: SnippetTiming) -> SnippetTiming:
+def _timing_of(video: Video, timing: SnippetTiming) -> SnippetTiming:
     """Return the dataset's timing with the video's own frame rate, where it states one."""
     return timing if video.fps is None else replace(timing, fps=video.fps)
 
@@ -120,7 +120,7 @@ def ground_truth(videos: Sequence[Video], protocol: Protocol, timing: SnippetTim
     instances shorter than that have length zero, count as ground truth and never match.
     """
     segments = [
-        np.rint(timing_of(video, timing).to_snippets(video.segments))
+        np.rint(_timing_of(video, timing).to_snippets(video.segments))
         if protocol == "co2net"
         else video.segments
         for video in videos
@@ -212,7 +212,7 @@ def _timed(given: Predictions, videos: Sequence[Video], timing: SnippetTiming) -
     """Return predictions timed by `timing` with the same snippets timed as each video is."""
     segments = given.segments.copy()
     for number, video in enumerate(videos):
-        own = timing_of(video, timing)
+        own = _timing_of(video, timing)
         if own != timing:
             rows = given.videos == number
             segments[rows] = own.to_seconds(timing.to_snippets(segments[rows]))

@@ -58,7 +58,7 @@ class ProcessGroup:
         return bool(raised.item())
 
 
-def launched_by_torchrun() -> bool:
+def _launched_by_torchrun() -> bool:
     """Whether torchrun (or a launcher that sets the same variables) started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
@@ -75,7 +75,7 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     Raises ProcessLost in place of the error that an operation on all processes ends with when one
     of them has died.
     """
-    if not launched_by_torchrun():
+    if not _launched_by_torchrun():
         yield ProcessGroup(device)
         return
     if device.type == "cuda":

@@ -13,14 +13,12 @@ from co2net_runtime.cli.console import Command, note, quiet_option, version_opti
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
-from co2net_runtime.files.text import number_of
 from co2net_runtime.options import SnippetTiming
 
 if TYPE_CHECKING:
     from co2net.checkpoint import Checkpoint
-    from co2net_export.export import Artefact, Exporter
+    from co2net_export.export import Exporter
     from co2net_export.parity.gate import Gate
-    from co2net_export.precision.options import PrecisionOptions
 
 _PATH = click.Path(path_type=Path)
 
@@ -181,6 +179,7 @@ def main(
     from co2net_export.names import check_form
     from co2net_export.parity.gate import with_bf16
     from co2net_export.precision.options import FLOAT_LAYERS, PrecisionOptions
+    from co2net_export.report_text import print_gain, print_report
     from co2net_runtime.files.records import from_mapping
 
     if out.suffix not in ("", ".onnx") and not out.is_dir() and not sensitivity:
@@ -229,10 +228,10 @@ def main(
         overwrite=overwrite,
     )
     for artefact in artefacts:
-        _print_report(artefact, quiet)
+        print_report(artefact, quiet=quiet)
         click.echo(artefact.path)
     if not quiet:
-        _print_gain(exporter, artefacts[0], options)
+        print_gain(exporter, artefacts[0], options)
 
 
 def _checkpoint_of_run(run: Path, quiet: bool) -> Path:
@@ -323,75 +322,6 @@ def _gate(precision: str, optimize: str, bounds: tuple[str, ...]) -> "Gate":
         except ValueError as error:
             raise click.UsageError(f"--gate {bound}: expected KEY=NUMBER or KEY=none") from error
     return from_mapping(Gate, values, "--gate")
-
-
-def _print_report(artefact: "Artefact", quiet: bool) -> None:
-    report, name = artefact.report, artefact.path.name
-    note(
-        f"{name}: {_size(artefact.path) / 1e6:.3g} MB; from PyTorch, cas max "
-        f"{report.tensors.cas.max_abs:.1e} mean {report.tensors.cas.mean_abs:.1e}, attention max "
-        f"{report.tensors.attention.max_abs:.1e} mean {report.tensors.attention.mean_abs:.1e}",
-        quiet=quiet,
-    )
-    decisions = report.decisions
-    if decisions is None:
-        note("  decisions not compared: name a dataset with --data", quiet=quiet)
-    else:
-        note(
-            f"  {number_of(decisions.segments, 'segment')} in "
-            f"{number_of(decisions.videos, 'held-out video')}: "
-            f"{decisions.lost} lost, {decisions.added} added, {decisions.moved} moved "
-            f"({decisions.changed:.2%}); score shift mean {decisions.score_shift_mean:.1e} max "
-            f"{decisions.score_shift_max:.1e} of the best; {decisions.crossed:.2%} of the snippets "
-            "crossed a threshold",
-            quiet=quiet,
-        )
-    if report.accuracy is not None:
-        note(
-            f"  mAP {report.accuracy.artefact:.2f}, PyTorch {report.accuracy.reference:.2f} "
-            f"({report.accuracy.difference:+.2f})",
-            quiet=quiet,
-        )
-    if artefact.bf16 is not None:
-        changed = artefact.bf16.decisions
-        segments = "" if changed is None else f"; {changed.changed:.2%} of the segments changed"
-        note(
-            f"  with --bf16: cas mean {artefact.bf16.tensors.cas.mean_abs:.1e}, attention mean "
-            f"{artefact.bf16.tensors.attention.mean_abs:.1e}{segments}",
-            quiet=quiet,
-        )
-    for failure in artefact.failures:
-        note(f"warning: {name} would not pass the gate: {failure}", quiet=quiet)
-
-
-def _print_gain(exporter: "Exporter", artefact: "Artefact", options: "PrecisionOptions") -> None:
-    """Say how much smaller and faster the lower precision is, and what kept layers cost of that."""
-    from co2net_export.graph.session import open_graph, open_session
-    from co2net_export.parity.speed import speedup
-
-    if options.precision == "fp32" and artefact.contract.optimize == "none":
-        return
-    session, size = open_session(artefact.path), _size(artefact.path)
-    graph = exporter.graph()
-    gain = speedup(open_graph(graph), session, artefact.contract)
-    ratio = size / graph.ByteSize()
-    text = f"{ratio:.2f} of fp32's size, {gain}"
-    if ratio >= 1 and gain.told and gain.high <= 1:
-        note(f"warning: neither smaller nor faster than fp32 on this machine: {text}")
-    else:
-        note(f"  {text}")
-    if artefact.kept:
-        strict = exporter.lowered(options)
-        loss = speedup(open_graph(strict), session, artefact.contract)
-        note(
-            f"  kept in float to meet the gate: {', '.join(artefact.kept)}; without that, it would "
-            f"have {strict.ByteSize() / size:.2f} of its size, and it has {loss}"
-        )
-
-
-def _size(path: Path) -> int:
-    data = path.with_name(f"{path.name}.data")
-    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 
 if __name__ == "__main__":

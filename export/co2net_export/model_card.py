@@ -51,7 +51,7 @@ def model_card(name: str, contracts: Mapping[str, Contract]) -> str:
 
 
 def card_path(path: Path) -> Path:
-    """Return where the card of an artefact NAME.onnx lies: NAME.md."""
+    """Return the path of the card of an artefact NAME.onnx: NAME.md."""
     return path.with_suffix(".md")
 
 

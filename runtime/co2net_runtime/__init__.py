@@ -3,22 +3,22 @@
 localizer    Localizer: features -> Detections, the door to one model
 detections   Detections of one video, and ActivityNet result files
 live         LiveLocalizer and LivePool: streams of features -> events while they happen
-features     feature files -> (T, D) float32, checked
 video        videos -> features by backbones; VideoLocalizer: videos -> Detections
 options      how snippets relate to time, and the constants of decoding
 errors       what can go wrong on the user's side
-serving      TritonLocalizer and co2net-triton: a model on a Triton Inference Server
-archive      co2net-archive: shards of an archive on Ray Data
-shards       an archive cut into parts that are computed once
-watching     figures for Prometheus, systemd
+features     feature arrays (T, D) float32, checked; feature_files: which files there are
 artefact     the metadata of model files
 network      features -> activations: batches, chunks, many files
 decoding     (cas, attention) -> segments
-backends     ONNX Runtime and TensorRT behind one protocol, and EngineOptions
-output       result files, subtitles, timelines
-diagnostics  co2net-doctor: checks and the selftest
-files        atomic writing, records, the cache folder
-cli          the command lines
+backends     ONNX Runtime, OpenVINO and TensorRT behind one protocol, and EngineOptions
+output       result files, subtitles, timelines, tasks for annotation tools
+shards       archives cut into parts; archive: the parts on a cluster
+serving      TritonLocalizer and co2net-triton: a model on a Triton Inference Server
+watching     figures, health and systemd, for operators
+diagnostics  co2net-doctor: checks, the selftest, the fastest engine
+files        atomic writing, records, locks, the cache folder
+cli          the command lines; commands: their entry points
+version      the version of all four packages
 """
 
 from typing import TYPE_CHECKING, Any

@@ -36,7 +36,12 @@ def confidences(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a video in which an action was found."""
+    """One segment of a video in which an action was found.
+
+    Example:
+        >>> Segment(2.5, 4.0, score=0.0, label="HighJump").confidence
+        0.5
+    """
 
     start_s: float  # seconds
     end_s: float  # seconds
@@ -126,7 +131,7 @@ class Detections:
     def to_records(self) -> list[dict[str, Any]]:
         """Return the segments as ActivityNet result records, times in seconds, full precision.
 
-        With a key of ours, "confidence".
+        The key "confidence" is an addition of co2net.
         """
         return [
             {"label": one.label, "score": one.score, "confidence": confidence,

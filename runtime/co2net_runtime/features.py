@@ -51,7 +51,7 @@ class FeatureFile:
 
     @property
     def film(self) -> Path | None:
-        """The video that the features are extracted from now; None where they were before."""
+        """The video that the features are being extracted from; None if they exist already."""
         return None
 
     def read(self, feature_dim: int | None = None) -> Features:
@@ -98,7 +98,7 @@ class FeatureFile:
         arrays = []
         for path in paths:
             wanted = feature_dim if len(paths) == 1 else None
-            for rows in open_arrays(path, wanted, self.key):
+            for rows in _open_arrays(path, wanted, self.key):
                 arrays.append(as_rows(rows, str(path), average_crops=self.average_crops))
                 check_rows(arrays[-1], str(path))
         if len(arrays) > 2:
@@ -108,7 +108,7 @@ class FeatureFile:
         return tuple(arrays)
 
     def cancel(self) -> None:
-        """End a reading in another thread that takes long; here none does."""
+        """Cancel a long reading in another thread; here none takes long."""
 
     def mapped(self) -> tuple[Array, ...]:
         """Return the arrays of `streams` if all of them are memory-mapped, else an empty tuple.
@@ -132,7 +132,7 @@ class FeatureFile:
 
 
 def common_length(rgb: int, flow: int, where: str) -> int:
-    """Return the snippets that both streams of a video have: the rule for all commands.
+    """Return the number of snippets that both streams have; the rule for all commands.
 
     Raises InputError if they differ by more than MAX_STREAM_DIFFERENCE; `where` names the source.
     """
@@ -143,7 +143,7 @@ def common_length(rgb: int, flow: int, where: str) -> int:
     return min(rgb, flow)
 
 
-def open_arrays(
+def _open_arrays(
     path: str | os.PathLike[str], feature_dim: int | None = None, key: str | None = None
 ) -> tuple[Array, ...]:
     """Open the array of a .npy file (memory-mapped), or those of a .npz file that are features.

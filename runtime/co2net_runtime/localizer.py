@@ -80,6 +80,9 @@ class Localizer:
         Args:
             features: (T, D) floating-point, T >= 1.
 
+        Returns:
+            The segments, in seconds, class by class, each class's best score first.
+
         Raises:
             InputError: The features do not fit the model.
             BackendError: The engine fails.
@@ -96,8 +99,11 @@ class Localizer:
         bits.
 
         Args:
-            videos: Features (T, D) of each video, of any lengths.
+            videos: Features (T, D) of each video, floating-point, of any lengths.
             size: The largest batch; None as in `Network.run`.
+
+        Returns:
+            One `Detections` per video, in the same order.
 
         Raises:
             InputError: The features do not fit the model.
@@ -114,7 +120,7 @@ class Localizer:
         size: int | None = None,
         on_error: Callable[[FeatureFile, Co2netError], None] | None = None,
     ) -> Iterator[tuple[str, Detections]]:
-        """Localize the videos of files, folders or glob patterns; yield (video, detections).
+        """Localize the videos of files, folders or glob patterns.
 
         Memory does not grow with the number of videos; the next features are read while the
         network runs.
@@ -123,8 +129,11 @@ class Localizer:
             paths: As `find_feature_files` takes them.
             flow: Likewise.
             size: The largest batch; None as in `Network.run`.
-            on_error: Takes a file that cannot be used, and the others go on; without it the error
-                is raised.
+            on_error: Called with a file that cannot be used and its error; the others go on. None
+                raises the error.
+
+        Yields:
+            The name of each video and its detections.
 
         Raises:
             InputError: The arguments name no file, or a file cannot be used.

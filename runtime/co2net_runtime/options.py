@@ -21,7 +21,7 @@ _MAX_FRAMES = 1 << 31
 
 @dataclass(frozen=True)
 class SnippetTiming:
-    """Where snippet i lies in time: at (i * snippet_frames + offset_frames) / fps seconds.
+    """When snippet i begins: at (i * snippet_frames + offset_frames) / fps seconds.
 
     The defaults are CO2-Net's: 16 frames at 25 fps, 0.64 s.
     """

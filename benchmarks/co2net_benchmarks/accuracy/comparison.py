@@ -58,14 +58,8 @@ class Comparison:
 def compare(new: Accuracy, old: Accuracy, classes: Sequence[str], tiou: float = 0.5) -> Comparison:
     """Compare predictions with a baseline, judged on the same videos with the same options.
 
-    Args:
-        new: The predictions.
-        old: The baseline.
-        classes: Names that their labels index.
-        tiou: From here on a segment or an instance counts as found.
-
-    Returns:
-        The changes from `old` to `new`.
+    classes: names that the labels index. tiou: from here on a segment or an instance counts as
+    found.
     """
     after, before = new.evaluation, old.evaluation
     found, found_before = _found(after, tiou), _found(before, tiou)
@@ -102,18 +96,8 @@ def segment_changes(
     In descending order of score each segment takes the free one of the baseline, of its video
     and class, with the highest tIoU of at least `tiou`.
 
-    Args:
-        results: The predictions by video.
-        baseline: Those to compare with.
-        classes: All class names.
-        tiou: Least tIoU of a match.
-        share: Of a video's best score, see Detections.at_operating_point.
-
-    Returns:
-        The number of kept segments, and those that were lost and gained.
-
-    Raises:
-        InputError: A label is not among `classes`.
+    share: of a video's best score, see Detections.at_operating_point.
+    Raises InputError for a label that is not among `classes`.
     """
     videos = tuple(dict.fromkeys([*baseline, *results]))
     before, after = (

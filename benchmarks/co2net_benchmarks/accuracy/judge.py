@@ -63,24 +63,11 @@ def judge_predictions(
 ) -> Accuracy:
     """Judge an ActivityNet result file on the annotated videos of the subset.
 
-    A video that is not annotated is looked for without, or with, the v_ of ActivityNet's files.
+    OpenTAD's result_detection.json has the same form. Of the dataset, annotations suffice. A
+    video that is not annotated is looked for without, or with, the v_ of ActivityNet's files.
 
-    Args:
-        path: The file; OpenTAD's result_detection.json has the same form.
-        dataset: Annotations suffice.
-        subset: Its subset to judge on.
-        options: Protocol and thresholds.
-        missing: How videos without predictions are counted.
-
-    Returns:
-        The predictions and their evaluation.
-
-    Raises:
-        InputError: The file cannot be used, names a label that the dataset does not know, or no
-            video of the subset.
-
-    Example:
-        judge_predictions("p.json", open_dataset("data", features=False), "test", options)
+    Raises InputError if the file cannot be used, names a label that the dataset does not know, or
+    no video of the subset.
     """
     videos = _annotated(dataset, subset)
     inside = {video.name for video in videos}
@@ -117,18 +104,6 @@ def judge_model(
     quiet: bool = False,
 ) -> Accuracy:
     """Run a model over the videos of the subset that have features, and judge its detections.
-
-    Args:
-        path: The model.
-        dataset: Opened with features.
-        subset: Its subset to judge on.
-        options: Protocol and thresholds.
-        engine: How to run the model.
-        missing: How videos without features are counted.
-        quiet: Show no progress.
-
-    Returns:
-        The detections and their evaluation.
 
     Raises:
         InputError: The model or the dataset cannot be used, their snippets differ in width or

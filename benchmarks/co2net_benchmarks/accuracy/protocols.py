@@ -63,4 +63,4 @@ def used_by(options: EvaluationOptions) -> str:
         for (protocol, span), name in _USED_BY.items()
         if protocol == options.protocol and set(parse_tious(span)) <= set(options.tious)
     ]
-    return "; ".join(within) or "nobody we know of: choose --tious with care"
+    return "; ".join(within) or "no published results that we know of: choose --tious with care"

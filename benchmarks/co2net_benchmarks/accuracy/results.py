@@ -7,11 +7,11 @@ fractions of 1, times are in seconds.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from co2net.evaluation.error_analysis import ErrorAnalysis
 from co2net.evaluation.mean_ap import EvaluationOptions
+from co2net.evaluation.recall import Recall
 from co2net_benchmarks.accuracy.comparison import Comparison
-from co2net_benchmarks.accuracy.error_analysis import ErrorAnalysis
 from co2net_benchmarks.accuracy.judge import Accuracy, Missing
-from co2net_benchmarks.accuracy.recall import Recall
 
 
 @dataclass(frozen=True)

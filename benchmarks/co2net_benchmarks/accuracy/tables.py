@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from co2net.evaluation.error_analysis import ErrorAnalysis
 from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
 from co2net_benchmarks.accuracy.comparison import Comparison, Segment
-from co2net_benchmarks.accuracy.error_analysis import ErrorAnalysis
 from co2net_benchmarks.accuracy.judge import Missing
 from co2net_benchmarks.accuracy.protocols import used_by
 from co2net_benchmarks.accuracy.results import AccuracyResults
@@ -18,20 +18,20 @@ _MISSING: Mapping[Missing, str] = {"missed": "all missed", "left-out": "left out
 
 def accuracy_tables(results: AccuracyResults, *, per_class: bool = False) -> list[Table]:
     """Return the tables of everything that was measured; per_class: also those of each class."""
-    tables = [map_table(results)]
+    tables = [_map_table(results)]
     if results.recall:
-        tables.append(recall_table(results))
+        tables.append(_recall_table(results))
     if per_class:
-        tables.append(class_table(results))
+        tables.append(_class_table(results))
     for analysis in results.analysis:
-        tables += [error_table(analysis), length_table(analysis)]
+        tables += [_error_table(analysis), _length_table(analysis)]
     if results.comparison is not None:
-        tables.append(change_table(results.comparison, per_class=per_class))
-        tables += segment_tables(results.comparison)
+        tables.append(_change_table(results.comparison, per_class=per_class))
+        tables += _segment_tables(results.comparison)
     return tables
 
 
-def map_table(results: AccuracyResults) -> Table:
+def _map_table(results: AccuracyResults) -> Table:
     """Return the mAP per threshold with its averages, and the counts behind it."""
     measured = sum(each.ap is not None for each in results.classes)
     options = EvaluationOptions(cast(Protocol, results.protocol), results.tious)
@@ -44,13 +44,13 @@ def map_table(results: AccuracyResults) -> Table:
         notes.append(f"{_many(count, 'video')} without predictions: {_MISSING[results.missing]}")
     if results.ambiguous:
         notes.append(
-            f"{results.ambiguous:,} more predictions overlap ambiguous intervals: left out"
+            f"{results.ambiguous:,} more predictions overlap ambiguous intervals and do not count"
         )
     if results.engine is not None:
         notes.append(results.engine)
     if results.classification_map is not None:
         notes.append(f"video classification mAP {_percent(results.classification_map)} %")
-    notes.append(f"the setting of: {used_by(options)}")
+    notes.append(f"same setting as: {used_by(options)}")
     title = f"{results.source}: mAP in % ({results.subset}, protocol {results.protocol})"
     return Table(
         title,
@@ -60,7 +60,7 @@ def map_table(results: AccuracyResults) -> Table:
     )
 
 
-def recall_table(results: AccuracyResults) -> Table:
+def _recall_table(results: AccuracyResults) -> Table:
     """Return the recall at each k per threshold."""
     return Table(
         f"{results.source}: recall@k in %",
@@ -76,7 +76,7 @@ def recall_table(results: AccuracyResults) -> Table:
     )
 
 
-def class_table(results: AccuracyResults) -> Table:
+def _class_table(results: AccuracyResults) -> Table:
     """Return the AP per class and threshold, and each class's mean over the thresholds."""
     rows = []
     for each in results.classes:
@@ -88,7 +88,7 @@ def class_table(results: AccuracyResults) -> Table:
     return Table(f"{results.source}: AP in %", columns, tuple(rows))
 
 
-def error_table(analysis: ErrorAnalysis) -> Table:
+def _error_table(analysis: ErrorAnalysis) -> Table:
     """Return the types of predictions and what each costs."""
     costs = {cost.type: (_percent(cost.map_without), _points(cost.gain)) for cost in analysis.costs}
     rows = [
@@ -102,14 +102,14 @@ def error_table(analysis: ErrorAnalysis) -> Table:
         ("type", "predictions", "in top G", "mAP without", "gain"),
         tuple(rows),
         explanations=(
-            "top G: of each class, as many as it has instances",
-            "wrong label: another class at the threshold; localization and confusion: own and "
-            "another class below it",
+            "top G: the G best predictions of each class that has G instances",
+            "wrong label: reaches the threshold with another class; localization and confusion: "
+            "overlap less, with the same and with another class",
         ),
     )
 
 
-def length_table(analysis: ErrorAnalysis) -> Table:
+def _length_table(analysis: ErrorAnalysis) -> Table:
     """Return the missed instances by their length."""
     rows = [
         (
@@ -124,7 +124,7 @@ def length_table(analysis: ErrorAnalysis) -> Table:
     return Table(title, ("length", "instances", "missed", "in %"), tuple(rows))
 
 
-def change_table(change: Comparison, *, per_class: bool = False) -> Table:
+def _change_table(change: Comparison, *, per_class: bool = False) -> Table:
     """Return the differences in mAP, with per_class also in AP."""
     rows = [("mAP", *map(_points, [*change.map, *change.averages.values()]))]
     if per_class:
@@ -144,7 +144,7 @@ def change_table(change: Comparison, *, per_class: bool = False) -> Table:
     )
 
 
-def segment_tables(change: Comparison) -> list[Table]:
+def _segment_tables(change: Comparison) -> list[Table]:
     """Return how many segments and instances were lost and gained, and the first of each."""
     segments, tiou = change.segments, _tiou(change.tiou)
     counts = (
@@ -160,7 +160,7 @@ def segment_tables(change: Comparison) -> list[Table]:
                 for name, kept, lost, gained in counts
             ),
             explanations=(
-                "segments: those of at least 0.1 of their video's best score",
+                "segments: those that score at least 0.1 of their video's best",
                 "instances: annotated ones that any prediction found",
             ),
         )
@@ -183,7 +183,7 @@ def _listing(name: str, segments: Sequence[Segment]) -> Table:
         for each in ranked[:_LISTED]
     ]
     more = len(segments) - len(rows)
-    notes = (f"and {more:,} more, all of them with --json",) if more else ()
+    notes = (f"and {more:,} more; --json lists all",) if more else ()
     return Table(name, ("video", "class", "from s", "to s", "score"), tuple(rows), notes)
 
 

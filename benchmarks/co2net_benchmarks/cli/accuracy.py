@@ -1,6 +1,5 @@
 """co2net-bench accuracy: the mAP of a predictions file or a model."""
 
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -9,8 +8,9 @@ import click
 from co2net.cli.dataset_options import DATASET_GROUPS, source_options
 from co2net.data.dataset import Dataset, DatasetOptions, open_dataset
 from co2net.data.video import counted
+from co2net.evaluation import error_analysis
 from co2net.evaluation.mean_ap import EvaluationOptions, Protocol
-from co2net_benchmarks.accuracy import error_analysis
+from co2net.evaluation.recall import recall_at
 from co2net_benchmarks.accuracy.comparison import compare
 from co2net_benchmarks.accuracy.judge import (
     Accuracy,
@@ -20,21 +20,19 @@ from co2net_benchmarks.accuracy.judge import (
     judge_predictions,
 )
 from co2net_benchmarks.accuracy.protocols import parse_tious
-from co2net_benchmarks.accuracy.recall import recall_at
 from co2net_benchmarks.accuracy.results import accuracy_results
 from co2net_benchmarks.accuracy.tables import accuracy_tables
 from co2net_benchmarks.cli.options import (
     ENGINE_GROUPS,
+    PATH,
+    Numbers,
+    Output,
     engine_options,
-    explain_option,
-    print_tables,
+    output_options,
 )
-from co2net_benchmarks.hardware.machine import describe_machine
-from co2net_benchmarks.run_file import Run, now
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import InputError
-from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
 
 EPILOG = """
@@ -45,8 +43,6 @@ Examples:
   co2net-bench accuracy new.json annotations.json --compare old.json --analyze
   co2net-bench accuracy result_detection.json anet/ --protocol activitynet --tious .3:.1:.7
 """
-
-_PATH = click.Path(path_type=Path)
 
 
 class Tious(click.ParamType[tuple[float, ...]]):
@@ -64,26 +60,6 @@ class Tious(click.ParamType[tuple[float, ...]]):
             self.fail(str(error), param, ctx)
 
 
-class Counts(click.ParamType[tuple[int, ...]]):
-    """Numbers of segments: '1,5,10'."""
-
-    name = "counts"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Read the text; fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            counts = tuple(sorted({int(part) for part in str(value).split(",")}))
-        except ValueError:
-            counts = (0,)
-        if counts[0] < 1:
-            self.fail(f"{value!r}: expected numbers of segments, as in 1,5,10", param, ctx)
-        return counts
-
-
 OPTION_GROUPS = {
     "Rules": "--subset --protocol --tious --recall --missing",
     "Tables": "--per-class --analyze --tiou --compare --explain",
@@ -93,8 +69,8 @@ OPTION_GROUPS = {
 
 
 @click.command(cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
-@click.argument("predictions", type=_PATH, metavar="PREDICTIONS|MODEL.onnx")
-@click.argument("data", type=_PATH)
+@click.argument("predictions", type=PATH, metavar="PREDICTIONS|MODEL.onnx")
+@click.argument("data", type=PATH)
 @source_options
 @click.option(
     "--subset",
@@ -118,7 +94,7 @@ OPTION_GROUPS = {
 @click.option(
     "--recall",
     "recall_counts",
-    type=Counts(),
+    type=Numbers("numbers of segments", "1,5,10"),
     metavar="K[,K...]",
     help="Also print recall@k: instances found by the K best segments of their video and class.",
 )
@@ -149,16 +125,12 @@ OPTION_GROUPS = {
 @click.option(
     "--compare",
     "baseline",
-    type=_PATH,
+    type=PATH,
     metavar="BASELINE",
     help="Predictions or a model to compare with: differences in mAP, segments lost and gained.",
 )
 @engine_options
-@click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
-@explain_option
-@console.quiet_option
-@console.version_option
+@output_options
 def accuracy(
     predictions: Path,
     data: Path,
@@ -173,9 +145,7 @@ def accuracy(
     analyzed_tious: tuple[float, ...],
     baseline: Path | None,
     engine: EngineOptions,
-    out: Path | None,
-    as_json: bool,
-    explain: bool,
+    output: Output,
     quiet: bool,
 ) -> None:
     """Print the detection mAP of PREDICTIONS, or of what MODEL finds, on the videos of DATA.
@@ -189,9 +159,7 @@ def accuracy(
         raise click.UsageError("--tiou is a threshold of --analyze: give that too")
     if baseline is not None and missing == "left-out":
         raise click.UsageError("--compare judges both on all videos: leave out --missing left-out")
-    if out is not None:
-        output_folder(out.parent)
-    machine, created = describe_machine(), now()
+    output.begin()
     sources = [predictions] if baseline is None else [predictions, baseline]
     runs_models = any(map(is_model, sources))
     if engine != EngineOptions() and not runs_models:
@@ -225,14 +193,7 @@ def accuracy(
     )
 
     settings = {"data": str(data), "timing": to_mapping(dataset.timing), **to_mapping(engine)}
-    command = ("co2net-bench", *sys.argv[1:])
-    run = Run("accuracy", created, command, machine, settings, to_mapping(results))
-    if out is not None:
-        run.write(out)
-    if as_json:
-        click.echo(run.to_json(), nl=False)
-    else:
-        print_tables(accuracy_tables(results, per_class=per_class), explain=explain)
+    output.deliver("accuracy", settings, results, accuracy_tables(results, per_class=per_class))
     if any(each.failures for each in judged):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)
 

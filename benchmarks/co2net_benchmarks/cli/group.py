@@ -48,7 +48,7 @@ class _LazyGroup(console.Group):
 @click.command("co2net-bench", cls=_LazyGroup)
 @console.version_option
 def main() -> None:
-    """Measure CO2-Net artefacts: which one on this box, and what does it cost me?
+    """Measure CO2-Net artefacts on this machine: accuracy, parity with PyTorch, speed, memory.
 
     Example: co2net-bench accuracy predictions.json data/
     """

@@ -1,6 +1,5 @@
 """co2net-bench latency: what an artefact costs on this machine."""
 
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -8,22 +7,21 @@ import click
 
 from co2net_benchmarks.cli.options import (
     ENGINE_GROUPS,
+    LENGTHS,
+    PATH,
+    Output,
     engine_options,
-    explain_option,
-    print_tables,
+    output_options,
+    seed_option,
 )
-from co2net_benchmarks.hardware.machine import describe_machine
 from co2net_benchmarks.inputs import LENGTH_MIXES
 from co2net_benchmarks.latency.run import Plan, Scenario, measure
 from co2net_benchmarks.latency.single_stream import LatencyOptions
 from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
-from co2net_benchmarks.run_file import Run, now
 from co2net_benchmarks.runners.targets import parse_targets
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
-from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
-from co2net_runtime.options import LONGEST_VIDEO
 
 EPILOG = """
 \b
@@ -34,36 +32,12 @@ Examples:
   co2net-bench latency run/best.ckpt model.onnx --mix thumos14
 """
 
-_PATH = click.Path(path_type=Path)
-
-
-class Lengths(click.ParamType[tuple[int, ...]]):
-    """Comma-separated lengths in snippets: '50,250' -> (50, 250), ascending, each once."""
-
-    name = "lengths"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Read the text; fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            lengths = tuple(sorted({int(part) for part in str(value).split(",")}))
-        except ValueError:
-            self.fail(f"{value!r}: expected lengths in snippets, as in 50,250", param, ctx)
-        if lengths[0] < 1:
-            self.fail(f"{lengths[0]}: a length is at least 1 snippet", param, ctx)
-        if lengths[-1] > LONGEST_VIDEO:
-            self.fail(f"a length is at most {LONGEST_VIDEO} snippets", param, ctx)
-        return lengths
-
 
 @click.command(cls=console.Command, epilog=EPILOG, option_groups=ENGINE_GROUPS)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
     "--lengths",
-    type=Lengths(),
+    type=LENGTHS,
     default="50,250,750,2000",
     show_default=True,
     help="Lengths of the videos in snippets.",
@@ -89,7 +63,7 @@ class Lengths(click.ParamType[tuple[int, ...]]):
     "--peers",
     "baselines",
     is_flag=True,
-    help="Also measure what one would take instead: torch.compile, plain export, OpenVINO.",
+    help="Also measure the alternatives: torch.compile, plain export, OpenVINO.",
 )
 @click.option(
     "--published-decoding",
@@ -120,17 +94,13 @@ class Lengths(click.ParamType[tuple[int, ...]]):
 )
 @click.option(
     "--features",
-    type=_PATH,
+    type=PATH,
     help="Feature file or folder to cut the videos from.  [default: planted ones]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
+@seed_option
 @engine_options
 @click.option("--no-gemm", is_flag=True, help="Do not measure the machine's matrix multiplication.")
-@click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
-@explain_option
-@console.quiet_option
-@console.version_option
+@output_options
 def latency(
     targets: tuple[str, ...],
     lengths: tuple[int, ...],
@@ -146,9 +116,7 @@ def latency(
     seed: int,
     engine: EngineOptions,
     no_gemm: bool,
-    out: Path | None,
-    as_json: bool,
-    explain: bool,
+    output: Output,
     quiet: bool,
 ) -> None:
     """Measure how long TARGETs take for one video, from the feature file to the segments.
@@ -161,8 +129,7 @@ def latency(
     target. The exit code is 1 if a target failed.
     """
     chosen = parse_targets(targets, baselines=baselines, published_decoding=published_decoding)
-    if out is not None:
-        output_folder(out.parent)
+    output.begin()
     plan = Plan(
         scenarios=scenarios or (("offline",) if mix else ("single-stream",)),
         latency=LatencyOptions(
@@ -175,17 +142,8 @@ def latency(
         seed=seed,
         gemm=not no_gemm,
     )
-    machine, created = describe_machine(), now()
     results = measure(chosen, plan, quiet=quiet)
-    command = ("co2net-bench", *sys.argv[1:])
-    run = Run("latency", created, command, machine, to_mapping(plan), to_mapping(results))
-    if out is not None:
-        run.write(out)
-    if as_json:
-        click.echo(run.to_json(), nl=False)
-    else:
-        print_tables(latency_tables(results), explain=explain)
-        if explain:
-            click.echo(f"\n{PERCENTILE_NOTE}")
+    tables = latency_tables(results)
+    output.deliver("latency", to_mapping(plan), results, tables, PERCENTILE_NOTE)
     if any(info.status == "failed" for info in results.targets):
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

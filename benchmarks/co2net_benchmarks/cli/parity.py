@@ -1,6 +1,5 @@
 """co2net-bench parity: does an artefact compute and decide what the PyTorch model does?"""
 
-import sys
 from pathlib import Path
 
 import click
@@ -8,19 +7,18 @@ import click
 from co2net.cli.dataset_options import DATASET_GROUPS
 from co2net.cli.dataset_options import dataset_options as with_dataset_options
 from co2net.data.dataset import DatasetOptions
-from co2net_benchmarks.cli.latency import Lengths
 from co2net_benchmarks.cli.options import (
     ENGINE_GROUPS,
+    LENGTHS,
+    PATH,
+    Output,
     engine_options,
-    explain_option,
-    print_tables,
+    output_options,
+    seed_option,
 )
-from co2net_benchmarks.hardware.machine import describe_machine
-from co2net_benchmarks.run_file import Run, now
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
 from co2net_runtime.errors import MissingDependencyError
-from co2net_runtime.files.atomic import output_folder
 from co2net_runtime.files.records import to_mapping
 
 EPILOG = """
@@ -32,9 +30,6 @@ Examples:
   co2net-bench parity run/best.ckpt model.fp16.onnx --bisect
 """
 
-_PATH = click.Path(path_type=Path)
-
-
 OPTION_GROUPS = {
     **DATASET_GROUPS,
     **ENGINE_GROUPS,
@@ -42,11 +37,11 @@ OPTION_GROUPS = {
 
 
 @click.command(cls=console.Command, epilog=EPILOG, option_groups=OPTION_GROUPS)
-@click.argument("checkpoint", type=_PATH)
-@click.argument("artefacts", nargs=-1, required=True, type=_PATH, metavar="ARTEFACT...")
+@click.argument("checkpoint", type=PATH)
+@click.argument("artefacts", nargs=-1, required=True, type=PATH, metavar="ARTEFACT...")
 @click.option(
     "--features",
-    type=_PATH,
+    type=PATH,
     metavar="DATA",
     help="Videos to judge decisions on: a feature file, a folder of them, or a dataset, whose "
     "annotations then give the mAP, too.",
@@ -57,12 +52,12 @@ OPTION_GROUPS = {
 @with_dataset_options
 @click.option(
     "--lengths",
-    type=Lengths(),
+    type=LENGTHS,
     default="1,2,3,17,50,250,750",
     show_default=True,
     help="Lengths of the planted videos that tensors are compared on, in snippets.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of planted features.")
+@seed_option
 @click.option(
     "--bisect",
     "with_bisection",
@@ -75,11 +70,7 @@ OPTION_GROUPS = {
     help="Of --bisect, in units of max(1, largest value).  [default: by precision]",
 )
 @engine_options
-@click.option("--out", type=_PATH, help="Also write a run file, for co2net-bench report.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run file instead of tables.")
-@explain_option
-@console.quiet_option
-@console.version_option
+@output_options
 def parity(
     checkpoint: Path,
     artefacts: tuple[Path, ...],
@@ -91,9 +82,7 @@ def parity(
     with_bisection: bool,
     tolerance: float | None,
     engine: EngineOptions,
-    out: Path | None,
-    as_json: bool,
-    explain: bool,
+    output: Output,
     quiet: bool,
 ) -> None:
     """Compare ARTEFACTs, in the runtime, with CHECKPOINT in PyTorch: tensors, decisions, mAP.
@@ -102,9 +91,7 @@ def parity(
     artefact. The exit code is 3 if an artefact does not meet its precision's gate, 1 if one
     cannot be compared.
     """
-    if out is not None:
-        output_folder(out.parent)
-    machine, created = describe_machine(), now()
+    output.begin()
     try:
         from co2net_benchmarks.parity.run import ParityPlan, run_parity
         from co2net_benchmarks.parity.tables import parity_tables
@@ -122,14 +109,7 @@ def parity(
         tolerance=tolerance,
     )
     results = run_parity(checkpoint, artefacts, plan, dataset_options, quiet=quiet)
-    command = ("co2net-bench", *sys.argv[1:])
-    run = Run("parity", created, command, machine, to_mapping(plan), to_mapping(results))
-    if out is not None:
-        run.write(out)
-    if as_json:
-        click.echo(run.to_json(), nl=False)
-    else:
-        print_tables(parity_tables(results), explain=explain)
+    output.deliver("parity", to_mapping(plan), results, parity_tables(results))
     if any(one.failures for one in results.artefacts):
         click.get_current_context().exit(console.EXIT_GATE_FAILED)
     if any(one.status == "failed" for one in results.artefacts):

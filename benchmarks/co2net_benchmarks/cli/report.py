@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.options import explain_option, print_tables
+from co2net_benchmarks.cli.options import PATH, explain_option, print_tables
 from co2net_benchmarks.latency.run import LatencyResults
 from co2net_benchmarks.run_file import Run, read_runs, report_json
 from co2net_runtime.cli import console
@@ -20,8 +20,6 @@ Examples:
   co2net-bench report --compare old.json new.json --fail-over 10%
   co2net-bench report --compare old.json new.json --relative --allow-missing
 """
-
-_PATH = click.Path(path_type=Path)
 
 
 class Percent(click.ParamType[float]):
@@ -48,13 +46,13 @@ class Percent(click.ParamType[float]):
 
 
 @click.command(cls=console.Command, epilog=EPILOG)
-@click.argument("runs", nargs=-1, type=_PATH, metavar="[RUN...]")
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN...]")
 @click.option(
-    "--out", "-o", type=_PATH, help="The page; .json, .md and a .png are written beside it."
+    "--out", "-o", type=PATH, help="The page; .json, .md and a .png are written beside it."
 )
 @click.option(
     "--compare",
-    type=_PATH,
+    type=PATH,
     nargs=2,
     metavar="OLD NEW",
     help="Compare the latency runs of two run files or reports' JSONs instead.",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.options import explain_option, print_tables
+from co2net_benchmarks.cli.options import PATH, explain_option, print_tables
+from co2net_benchmarks.tables import Table
 from co2net_runtime.cli import console
 
 EPILOG = """
@@ -16,9 +17,7 @@ Examples:
 
 
 @click.command(cls=console.Command, epilog=EPILOG)
-@click.argument(
-    "folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN..."
-)
+@click.argument("folders", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @explain_option
 @console.version_option
 def runs(folders: tuple[Path, ...], explain: bool) -> None:
@@ -26,6 +25,14 @@ def runs(folders: tuple[Path, ...], explain: bool) -> None:
 
     RUN is a folder that co2net-train wrote, of a run that has ended or goes on.
     """
-    from co2net_benchmarks.report.training_runs import read_training_run, runs_table
+    from co2net.results.side_by_side import LOSS_WINDOW, read_training_run, side_by_side
 
-    print_tables([runs_table([read_training_run(folder) for folder in folders])], explain=explain)
+    rows = side_by_side([read_training_run(folder) for folder in folders])
+    explanation = (
+        "Settings are those that differ between the runs. last, best: the last evaluation, and the "
+        "one that --select chose once the run has ended; mAP in percent. loss: mean of the total "
+        f"over the last {LOSS_WINDOW} iterations."
+    )
+    columns = ("", *map(str, folders))
+    table = Table("Training runs", columns, tuple(rows), explanations=(explanation,))
+    print_tables([table], explain=explain)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from co2net_benchmarks.cli.latency import Lengths, latency
+from co2net_benchmarks.cli.latency import latency
+from co2net_benchmarks.cli.options import LENGTHS, PATH
 from co2net_benchmarks.cli.parity import parity
 from co2net_benchmarks.cli.report import report
 from co2net_benchmarks.runners.targets import parse_targets
@@ -19,22 +20,20 @@ Examples:
   co2net-bench suite run/best.ckpt model.onnx --quick --out results/
 """
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command(cls=console.Command, epilog=EPILOG)
-@click.argument("checkpoint", type=_PATH)
-@click.argument("artefacts", nargs=-1, required=True, type=_PATH, metavar="ARTEFACT...")
-@click.option("--out", type=_PATH, required=True, help="Folder for the runs and the report.")
+@click.argument("checkpoint", type=PATH)
+@click.argument("artefacts", nargs=-1, required=True, type=PATH, metavar="ARTEFACT...")
+@click.option("--out", type=PATH, required=True, help="Folder for the runs and the report.")
 @click.option(
     "--features",
-    type=_PATH,
+    type=PATH,
     metavar="DATA",
     help="Videos to judge decisions and mAP on, and to measure with.  [default: planted ones]",
 )
 @click.option(
     "--lengths",
-    type=Lengths(),
+    type=LENGTHS,
     default="50,250,750,2000",
     show_default=True,
     help="Lengths of the videos whose latency is measured, in snippets.",
@@ -45,7 +44,7 @@ _PATH = click.Path(path_type=Path)
     "--no-peers",
     "no_baselines",
     is_flag=True,
-    help="Leave out what one would take instead.",
+    help="Do not measure the alternatives: torch.compile, plain export, OpenVINO.",
 )
 @click.option(
     "--quick",

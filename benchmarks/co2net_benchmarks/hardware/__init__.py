@@ -1,1 +1,5 @@
-"""The machine behind a figure: its description and its best matrix product."""
+"""The machine behind a figure.
+
+machine   its description; jetson: what a Jetson adds
+gemm      its best matrix product
+"""

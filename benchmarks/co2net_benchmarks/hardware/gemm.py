@@ -1,4 +1,4 @@
-"""This machine's float32 matrix multiplication at its best: what a network cannot exceed."""
+"""This machine's best float32 matrix multiplication: the bound of a network's speed."""
 
 import importlib.util
 import time

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,20 +61,17 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         governor=governor or None,
         hypervisor="hypervisor" in _field(cpu_info, "flags").split() if cpu_info else None,
         load_1m=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        versions={"python": platform.python_version(), **installed_versions()},
+        versions={"python": platform.python_version(), **_installed_versions()},
         gpus=_nvidia_gpus(),
         jetson=read_jetson(root),
     )
 
 
-def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+def _installed_versions() -> dict[str, str]:
     found = {}
-    for package in packages:
-        try:
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

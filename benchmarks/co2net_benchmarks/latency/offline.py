@@ -36,7 +36,8 @@ def measure_offline(
 ) -> list[OfflineResult]:
     """Work through all videos with every process, in turns of an eighth of them each.
 
-    Every turn takes every eighth video, so that all turns hold long and short ones.
+    Every turn takes every eighth video, so that all turns hold long and short ones. A process that
+    failed has no result.
 
     Args:
         pool: The open targets.
@@ -44,9 +45,6 @@ def measure_offline(
         lengths: Their snippets.
         snippet_s: Seconds of video per snippet.
         advance: Called with the progress, in snippets times processes.
-
-    Returns:
-        One result per target that has not failed.
     """
     warm = [str(path) for path in paths[:3]]
     for _ in pool.take_turns(lambda process: process.ask("run_all", paths=warm)):

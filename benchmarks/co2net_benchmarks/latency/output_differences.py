@@ -1,6 +1,6 @@
 """Whether targets compute the same: their outputs on one video against the reference's.
 
-A target that rounds more than it admits (an engine that computes in bfloat16) is fast for a reason.
+A target may be fast because it rounds more than it says, as an engine that computes in bfloat16.
 """
 
 import tempfile

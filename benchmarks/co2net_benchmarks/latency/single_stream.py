@@ -1,7 +1,7 @@
 """Single-stream latency: one video at a time, all targets in turns; and cold starts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -86,16 +86,15 @@ class ColdStart:
     peak_rss_bytes: int | None
 
 
+@dataclass
 class _Turns:
     """The samples of one process at one length."""
 
-    def __init__(self, peak_rss_bytes: int | None) -> None:
-        """Begin after the warm-up, at which the peak was read."""
-        self.stages: dict[str, list[float]] = {}
-        self.totals: list[tuple[float, ...]] = []
-        self.busy_s: list[float] = []
-        self.segments = 0
-        self.peak_rss_bytes = peak_rss_bytes
+    peak_rss_bytes: int | None  # after the warm-up
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    totals: list[tuple[float, ...]] = field(default_factory=list)
+    busy_s: list[float] = field(default_factory=list)
+    segments: int = 0
 
     def add(self, answer: dict[str, Any], busy_s: float) -> None:
         for stage, seconds in answer["samples"].items():
@@ -147,14 +146,13 @@ class _Length:
     def results(self) -> list[LengthResult]:
         """Return one result for each process that has not failed."""
         measured = {process.name: self._turns[process.name] for process in self._pool.processes}
-        reference = next(iter(measured.values()), None)
         return [
             LengthResult(
                 target=name,
                 length=self.length,
                 stages={stage: summarize(samples) for stage, samples in turns.stages.items()},
                 p50_s=median_interval([percentile(turn, 50) for turn in turns.totals]),
-                ratio=paired_ratio(turns.totals, reference.totals),
+                ratio=paired_ratio(turns.totals, next(iter(measured.values())).totals),
                 segments=turns.segments,
                 peak_rss_bytes=turns.peak_rss_bytes,
                 busy_after_s=percentile(turns.busy_s, 50),
@@ -162,14 +160,13 @@ class _Length:
                 difference=self._differences[name],
             )
             for name, turns in measured.items()
-            if reference is not None
         ]
 
 
 def measure_lengths(
     pool: RunnerPool, paths: Sequence[Path], options: LatencyOptions, advance: Advance
 ) -> list[LengthResult]:
-    """Measure all processes on one feature file per length.
+    """Measure all processes on one feature file per length of `options.lengths`.
 
     Every process warms up at every length; then rounds of turns follow. The rounds of all lengths
     are spread over the whole measurement, so that a machine that is slower for a minute shows in
@@ -178,15 +175,8 @@ def measure_lengths(
     of several runs begins with an untimed one, since the others have used the caches meanwhile (a
     single long run hides that cost by itself).
 
-    Args:
-        pool: The open targets.
-        paths: One feature file per length of `options.lengths`.
-        options: The settings.
-        advance: Called with the progress, in snippets times samples; the sum of all calls is that
-            of the lengths times `samples`.
-
-    Returns:
-        One result per length and process; none of a process that failed.
+    advance: called with the progress, in snippets times samples. A process that failed has no
+    results.
     """
     waiting = [
         _Length(pool, length, path, options)
@@ -212,17 +202,9 @@ def _runs(path: Path, count: int, discard: int) -> Callable[[RunnerProcess], dic
 def measure_cold_starts(
     pool: RunnerPool, path: Path, length: int, options: LatencyOptions, advance: Advance
 ) -> list[ColdStart]:
-    """Start every target in fresh processes, in turns, and run one video in each.
+    """Start every target in `options.cold` fresh processes, in turns, and run one video in each.
 
-    Args:
-        pool: The open targets.
-        path: Feature file of the video.
-        length: Its snippets.
-        options: `cold` says how many processes.
-        advance: Called after each start.
-
-    Returns:
-        One result per target.
+    length: snippets of the video. advance: called after each start.
     """
     starts: dict[str, list[dict[str, float]]] = {}
     peaks: dict[str, int | None] = {}
@@ -233,11 +215,8 @@ def measure_cold_starts(
             advance(1)
     results = []
     for name, times in starts.items():
-        medians = {
-            part: percentile([one[part] for one in times], 50)
-            for part in ("process_s", "import_s", "load_s", "first_s")
-        }
-        total = summarize([one["total_s"] for one in times])
+        total = summarize([one.pop("total_s") for one in times])
+        medians = {part: percentile([one[part] for one in times], 50) for part in times[0]}
         results.append(
             ColdStart(name, length, **medians, total_s=total, peak_rss_bytes=peaks[name])
         )

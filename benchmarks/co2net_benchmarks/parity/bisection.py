@@ -42,12 +42,9 @@ def bisect(
         tolerance: In units of max(1, largest absolute value of the tensor).
 
     Returns:
-        The tensors in the topological order of the artefact's graph; the first that diverged is
-        where to look.
+        The tensors in the artefact's topological order: the first that diverged is where to look.
 
-    Raises:
-        InputError: The graphs share no tensor.
-        BackendError: ONNX Runtime refuses one.
+    Raises InputError if the graphs share no tensor, BackendError if ONNX Runtime refuses one.
     """
     reference = onnx.shape_inference.infer_shapes(reference)
     known = _typed(reference)

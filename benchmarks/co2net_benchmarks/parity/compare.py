@@ -66,7 +66,7 @@ def compare_artefact(
 
 
 def computed_precision(localizer: Localizer) -> str:
-    """Return the file's precision, or with --bf16 what the engine makes of it."""
+    """Return the file's precision, or with --bf16 the engine's."""
     if localizer.network.options.bf16:
         return localizer.engine.precision
     return localizer.contract.precision
@@ -121,14 +121,6 @@ def _tensor_row(
         videos=len(pairs),
         snippets=len(attention),
         scale=max(1.0, *(float(np.abs(reference.cas).max()) for reference, _ in pairs)),
-        cas=_difference(cas),
-        attention=_difference(attention),
-    )
-
-
-def _difference(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Difference:
-    return Difference(
-        max_abs=float(values.max()),
-        mean_abs=float(values.mean(dtype=np.float64)),
-        p999_abs=float(np.quantile(values, 0.999)),
+        cas=Difference.of(cas),
+        attention=Difference.of(attention),
     )

@@ -87,7 +87,7 @@ def run_parity(
 
 
 def _load_checkpoint(path: Path, artefact: Path, engine: EngineOptions) -> Checkpoint:
-    """Read our checkpoint, or a published one with the help of what was exported from it."""
+    """Read a checkpoint of co2net, or a published one with the help of its artefact's contract."""
     try:
         return Checkpoint.load(path)
     except InputError as error:

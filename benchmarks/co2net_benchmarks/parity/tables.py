@@ -128,14 +128,14 @@ def _margin_table(artefacts: list[ArtefactParity], judged_on: str) -> Table:
         rows.append(
             (
                 one.name,
-                percent_fine(found.at_risk),
+                _percent_fine(found.at_risk),
                 str(found.crossed),
                 f"{found.class_nearest:.1e}",
                 str(found.class_crossed),
             )
         )
     spread = ", ".join(
-        f"{percent_fine(share)} below {edge:g}"
+        f"{_percent_fine(share)} below {edge:g}"
         for edge, share in zip(first.edges, first.within, strict=True)
         if share > 0
     )
@@ -151,7 +151,7 @@ def _margin_table(artefacts: list[ArtefactParity], judged_on: str) -> Table:
     )
 
 
-def percent_fine(share: float) -> str:
+def _percent_fine(share: float) -> str:
     """Return a small share as percent with two significant digits."""
     return f"{share * 100:.2g} %"
 

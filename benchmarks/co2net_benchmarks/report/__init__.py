@@ -1,1 +1,5 @@
-"""Runs on one page, and the comparison of two runs."""
+"""Run files for people: one page of them all, or two compared.
+
+report, page   the page; overview, charts: its table and pictures
+compare_runs   slower or larger than before?
+"""

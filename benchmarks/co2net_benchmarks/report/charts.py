@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from co2net_benchmarks.latency.single_stream import ColdStart, LengthResult
@@ -48,28 +48,19 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> "Figure
     names = list(dict.fromkeys(row.target for row in rows))
     for name in names:
         own = sorted((row for row in rows if row.target == name), key=lambda row: row.length)
-        lengths = [row.length for row in own]
         style = {"color": palette.color(name), "marker": palette.marker(name), "markersize": 5}
         style["linestyle"] = palette.line(name)
-        medians = [row.p50_s.median * 1e3 for row in own]
-        _with_interval(
-            absolute,
-            lengths,
-            medians,
-            [row.p50_s.low * 1e3 for row in own],
-            [row.p50_s.high * 1e3 for row in own],
-            style,
-            name,
-        )
-        _with_interval(
-            relative,
-            lengths,
-            [row.ratio.median for row in own],
-            [row.ratio.low for row in own],
-            [row.ratio.high for row in own],
-            style,
-            name,
-        )
+        for axes, factor, intervals in (
+            (absolute, 1e3, [row.p50_s for row in own]),
+            (relative, 1, [row.ratio for row in own]),
+        ):
+            x = [row.length for row in own]
+            low, y, high = (
+                [factor * getattr(interval, part) for interval in intervals]
+                for part in ("low", "median", "high")
+            )
+            axes.plot(x, y, label=name, **style)
+            axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     lengths = sorted({row.length for row in rows})
     for axes in (absolute, relative):
         axes.set_xscale("log")
@@ -79,8 +70,7 @@ def latency_by_length(rows: Sequence[LengthResult], palette: Palette) -> "Figure
         axes.grid(alpha=0.3)
     absolute.set_yscale("log")
     absolute.set_ylabel("milliseconds for one video (median)")
-    handles, labels = absolute.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize="small", loc="outside right upper")
+    _legend(figure, absolute)
     # an interval may leave the chart, so that one restless target does not flatten all others
     relative.set_ylim(0, 1.25 * max(row.ratio.median for row in rows))
     relative.set_ylabel(f"time over that of {names[0]}")
@@ -98,17 +88,13 @@ def time_split(rows: Sequence[LengthResult]) -> "Figure":
     for axes, length in zip(grid.flat, lengths, strict=False):
         own = {row.target: row for row in rows if row.length == length}
         shown = [name for name in reversed(names) if name in own]
-        left = [0.0] * len(shown)
-        for stage, color in STAGE_COLORS.items():
-            widths = [own[name].stages[stage].p50_s * 1e3 for name in shown]
-            axes.barh(shown, widths, left=left, color=color, label=stage, height=0.65)
-            left = [a + b for a, b in zip(left, widths, strict=True)]
+        parts = {
+            stage: [own[name].stages[stage].p50_s * 1e3 for name in shown] for stage in STAGE_COLORS
+        }
+        _stacked(axes, shown, parts, STAGE_COLORS)
         axes.set_title(f"{length} snippets", fontsize="medium")
         axes.set_xlabel("milliseconds (medians of the stages)")
-        axes.tick_params(axis="y", labelsize="small")
-        axes.grid(axis="x", alpha=0.3)
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize="small", loc="outside right upper")
+    _legend(figure, grid.flat[0])
     return figure
 
 
@@ -116,12 +102,9 @@ def cold_starts(starts: Sequence[ColdStart]) -> "Figure":
     """Draw where the time of a fresh process goes until its first result."""
     figure = _figure(12.5, 1.0 + 0.28 * len(starts))
     axes = figure.subplots()
-    names = [start.target for start in reversed(starts)]
-    totals = [0.0] * len(names)
-    for part, color in PART_COLORS.items():
-        widths = [getattr(start, f"{part}_s") for start in reversed(starts)]
-        axes.barh(names, widths, left=totals, color=color, label=part, height=0.65)
-        totals = [a + b for a, b in zip(totals, widths, strict=True)]
+    shown = starts[::-1]
+    parts = {part: [getattr(start, f"{part}_s") for start in shown] for part in PART_COLORS}
+    totals = _stacked(axes, [start.target for start in shown], parts, PART_COLORS)
     # a compiler takes so long that nothing could be seen of the others: its bar leaves the chart
     end = min(max(totals), 5 * sorted(totals)[len(totals) // 2])
     axes.set_xlim(0, 1.08 * end)
@@ -130,9 +113,7 @@ def cold_starts(starts: Sequence[ColdStart]) -> "Figure":
         at = min(total, end) + 0.01 * end
         axes.text(at, row, f"{total:.2g}", va="center", fontsize="small", bbox=paper)
     axes.set_xlabel("seconds from the start of the process; beside each bar its length")
-    axes.tick_params(axis="y", labelsize="small")
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
+    _legend(figure, axes)
     return figure
 
 
@@ -143,8 +124,7 @@ def speed_and_accuracy(
     figure = _figure(12.5, 3.4)
     axes = figure.subplots()
     for name, x, y in points:
-        style = {"color": palette.color(name), "markersize": 9}
-        axes.plot(x, y, palette.marker(name), label=name, **style)  # type: ignore[arg-type]  # keywords
+        axes.plot(x, y, palette.marker(name), label=name, color=palette.color(name), markersize=9)
     axes.set_xlim(left=0, right=1.1 * max(x for _, x, _ in points))
     values = [y for _, _, y in points]
     # never zoomed in so far that tenths of a point look like a cliff
@@ -152,8 +132,8 @@ def speed_and_accuracy(
     axes.set_ylim(middle - half, middle + half)
     axes.set_xlabel(speed)
     axes.set_ylabel("mAP, mean over tIoU .1:.1:.7, percent")
-    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
+    _legend(figure, axes)
     return figure
 
 
@@ -176,22 +156,29 @@ def margins(named: Sequence[tuple[str, Margins, float]], palette: Palette) -> "F
     axes.set_ylim(bottom=1e-4)
     axes.set_xlabel("distance of attention to a threshold")
     axes.set_ylabel("percent of decisions nearer than that")
-    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
+    _legend(figure, axes)
     return figure
 
 
-def _with_interval(
+def _stacked(
     axes: "Axes",
-    x: Sequence[float],
-    y: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
-    style: dict[str, object],
-    label: str,
-) -> None:
-    axes.plot(x, y, label=label, **style)  # type: ignore[arg-type]  # style is plain keywords
-    axes.fill_between(x, low, high, color=str(style["color"]), alpha=0.15, linewidth=0)
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    colors: Mapping[str, str],
+) -> list[float]:
+    """Draw a bar per name, its parts side by side; return the lengths of the bars."""
+    ends = [0.0] * len(names)
+    for part, widths in parts.items():
+        axes.barh(names, widths, left=ends, color=colors[part], label=part, height=0.65)
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    axes.tick_params(axis="y", labelsize="small")
+    axes.grid(axis="x", alpha=0.3)
+    return ends
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -216,7 +203,7 @@ def to_svg(figure: "Figure", name: str) -> str:
 
 
 def to_png(figure: "Figure") -> bytes:
-    """Return the chart as a PNG, for where a page cannot stand (a README)."""
+    """Return the chart as a PNG, for places that show no HTML (a README)."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     return content.getvalue()

@@ -43,7 +43,7 @@ def compare_runs(
     *,
     relative: bool = False,
 ) -> tuple[Change, ...]:
-    """Compare two latency runs.
+    """Compare two latency runs; return all figures of both, those of the old run first.
 
     Args:
         old: Results of the earlier run.
@@ -51,9 +51,6 @@ def compare_runs(
         fail_over: Share by which a figure may get worse.
         relative: Compare times as ratios to each run's reference target instead of seconds,
             which survives another or a noisy machine; memory and size stay as they are.
-
-    Returns:
-        All figures of both, those of the old run first.
     """
     before, after = _figures(old, relative=relative), _figures(new, relative=relative)
     return tuple(

@@ -1,4 +1,4 @@
-"""All runs on one page: cost and worth of each target, then every table and chart."""
+"""All runs on one page: an overview, then every table and chart."""
 
 import html
 import shlex
@@ -11,18 +11,17 @@ from co2net_benchmarks.accuracy.tables import accuracy_tables
 from co2net_benchmarks.hardware.machine import Machine
 from co2net_benchmarks.latency.run import LatencyResults
 from co2net_benchmarks.latency.tables import PERCENTILE_NOTE, latency_tables
-from co2net_benchmarks.parity.results import ArtefactParity, ParityResults
+from co2net_benchmarks.parity.results import ParityResults
 from co2net_benchmarks.parity.tables import parity_tables
 from co2net_benchmarks.report import charts
+from co2net_benchmarks.report.overview import Overview
 from co2net_benchmarks.report.page import render_page
 from co2net_benchmarks.run_file import Run
-from co2net_benchmarks.tables import Table, megabytes, milliseconds, significant
+from co2net_benchmarks.tables import Table
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.records import from_mapping
 
-MAP_RANGE = "0.1:0.7"
-# what parity and accuracy say of a file holds where the same engine runs it
-_SAME_ENGINE = ("runtime", "torch")
+TITLE = "CO2-Net artefacts measured"
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,11 @@ class Report:
         names += [one.name for results in self.parity for one in results.artefacts]
         names += [Path(one.source).name for one in self.accuracy]
         self._palette = charts.Palette(names)
+        self.overview = Overview(self.latency, self.parity, self.accuracy)
 
     def sections(self) -> list[Section]:
         """Return the report's sections in reading order."""
-        found = [self._overview()]
+        found = [self._overview_section()]
         found += [self._latency_section(one) for one in self.latency]
         found += [self._parity_section(one) for one in self.parity]
         if self.accuracy:
@@ -107,15 +107,10 @@ class Report:
         )
 
     def _facts(self) -> list[str]:
-        lines = []
-        for machine in dict.fromkeys(_describe(run.machine) for run in self.runs):
-            lines.append(machine)
-        first = self.runs[0].machine
-        for run in self.runs[1:]:
-            lines += [
-                f"Not from one machine: {difference}"
-                for difference in first.differences(run.machine)
-            ]
+        lines = [_describe(run.machine) for run in self.runs]
+        first, *others = (run.machine for run in self.runs)
+        for other in others:
+            lines += [f"Not from one machine: {reason}" for reason in first.differences(other)]
         commands: dict[tuple[str, ...], Run] = {}
         for run in self.runs:
             commands.setdefault(run.command, run)
@@ -125,92 +120,13 @@ class Report:
             lines.append(f"{run.created}{busy}: {shlex.join(command)}")
         return list(dict.fromkeys(lines))
 
-    def _overview(self) -> Section:
-        lengths = sorted({row.length for one in self.latency for row in one.lengths})
-        offline = any(one.offline for one in self.latency)
-        compared = {one.file: one for results in self.parity for one in results.artefacts}
-        judged = {Path(one.source).name: one for one in self.accuracy}
-        references = {one.checkpoint: one for one in self.parity}
-        rows = []
-        seen = set()
-        for results in self.latency:
-            for info in results.targets:
-                name = info.name if info.status == "measured" else f"{info.name} ({info.status})"
-                cells = [name, info.precision or "-", megabytes(info.model_bytes)]
-                own = {row.length: row for row in results.lengths if row.target == info.name}
-                for length in lengths:
-                    row = own.get(length)
-                    cells.append(
-                        f"{milliseconds(row.p50_s.median)} ({row.ratio.median:.2f})" if row else "-"
-                    )
-                if offline:
-                    rates = [one for one in results.offline if one.target == info.name]
-                    cells.append(significant(rates[0].realtime) if rates else "-")
-                file = info.file if info.kind in _SAME_ENGINE else ""
-                origin = None if file in seen else references.get(file)
-                worth = _worth(compared.get(file), judged.get(file), origin)
-                if worth[0] == "-" and origin is None and own:
-                    worth[0] = _scientific(own[max(own)].difference)
-                rows.append((*cells, *worth))
-                seen.add(info.file)
-        for file, one in compared.items():
-            if file not in seen:
-                cells = [one.name, one.precision or "-", megabytes(one.model_bytes)]
-                cells += ["-"] * (len(lengths) + offline)
-                rows.append((*cells, *_worth(one, judged.get(file), None)))
-        columns = ["target", "precision", "MB", *(f"T = {length}, ms" for length in lengths)]
-        columns += ["video-h per h"] if offline else []
-        columns += ["max diff.", "segments changed", "mAP", "parity"]
-        reference = next((one.lengths[0].target for one in self.latency if one.lengths), "")
-        notes = [
-            "max diff.: of cas or attention from PyTorch's, over max(1, max |cas|), on all videos; "
-            "of targets that parity does not run, from the first target's on the longest video."
-        ]
-        if reference:
-            notes.insert(0, f"In brackets: time over that of {reference}, turn by turn.")
-        points = self.speed_and_accuracy()
-        drawn = []
+    def _overview_section(self) -> Section:
+        points, drawn = self.overview.speed_and_accuracy(), []
         if len(points) > 1:
-            axis = "milliseconds for one video" if not offline else "hours of video per hour"
-            if not offline and lengths:
-                axis = f"milliseconds for a video of {lengths[-1]} snippets"
-            svg = charts.to_svg(charts.speed_and_accuracy(points, axis, self._palette), "accuracy")
+            chart = charts.speed_and_accuracy(points, self.overview.speed_axis, self._palette)
             caption = "Speed against accuracy, of the targets whose accuracy was judged."
-            drawn.append((caption, svg))
-        title = "What each target costs and is worth"
-        table = Table(title, tuple(columns), tuple(rows), tuple(notes))
-        return Section("Overview", tuple(drawn), (table,), tables_first=True)
-
-    def speed_and_accuracy(self) -> list[tuple[str, float, float]]:
-        """Return (target, speed, mAP in percent) of the targets whose mAP is known.
-
-        speed: hours of video per hour if the offline scenario was measured, else milliseconds for
-        one video of the longest length.
-        """
-        values = {Path(one.source).name: one.averages.get(MAP_RANGE) for one in self.accuracy}
-        worth = {file: value * 100 for file, value in values.items() if value is not None}
-        for results in self.parity:
-            for one in results.artefacts:
-                if one.accuracy is not None:
-                    worth[one.file] = one.accuracy.artefact
-                    worth[results.checkpoint] = one.accuracy.reference
-        points = []
-        offline = any(one.offline for one in self.latency)
-        for measured in self.latency:
-            speeds = {row.target: row.realtime for row in measured.offline}
-            if not offline and measured.lengths:
-                longest = max(row.length for row in measured.lengths)
-                speeds = {
-                    row.target: row.p50_s.median * 1e3
-                    for row in measured.lengths
-                    if row.length == longest
-                }
-            points += [
-                (info.name, speeds[info.name], worth[info.file])
-                for info in measured.targets
-                if info.name in speeds and info.file in worth and info.kind in _SAME_ENGINE
-            ]
-        return points
+            drawn.append((caption, charts.to_svg(chart, "accuracy")))
+        return Section("Overview", tuple(drawn), (self.overview.table(),), tables_first=True)
 
     def _latency_section(self, results: LatencyResults) -> Section:
         drawn = []
@@ -226,44 +142,16 @@ class Report:
         return Section("Latency", tuple(drawn), tuple(tables), PERCENTILE_NOTE)
 
     def _parity_section(self, results: ParityResults) -> Section:
-        measured = [one for one in results.artefacts if one.margins is not None]
+        named = [
+            (one.name, one.margins, one.overall.attention.max_abs)
+            for one in results.artefacts
+            if one.margins is not None and one.overall is not None
+        ]
         drawn = []
-        if measured:
-            named = [
-                (one.name, one.margins, one.overall.attention.max_abs)
-                for one in measured
-                if one.margins is not None and one.overall is not None
-            ]
+        if named:
             svg = charts.to_svg(charts.margins(named, self._palette), "margins")
             drawn.append(("How near the decisions were to the thresholds.", svg))
         return Section("Parity", tuple(drawn), tuple(parity_tables(results)))
-
-
-TITLE = "CO2-Net artefacts measured"
-
-
-def _worth(
-    one: ArtefactParity | None, judged: AccuracyResults | None, reference: ParityResults | None
-) -> list[str]:
-    cells = ["-"] * 4
-    if one is not None and one.overall is not None and one.decisions is not None:
-        cells[0] = _scientific(one.overall.max_ratio)
-        cells[1] = f"{one.decisions.changed * 100:.2f} %"
-    if one is not None and one.accuracy is not None:
-        cells[2] = f"{one.accuracy.artefact:.2f} ({one.accuracy.difference:+.2f})"
-    elif judged is not None and MAP_RANGE in judged.averages:
-        cells[2] = f"{judged.averages[MAP_RANGE] * 100:.2f}"
-    if one is not None:
-        cells[3] = "failed" if one.failures or one.status == "failed" else "passed"
-    if reference is not None:
-        known = [found.accuracy for found in reference.artefacts if found.accuracy is not None]
-        cells[2] = f"{known[0].reference:.2f}" if known else cells[2]
-        cells[3] = "reference"
-    return cells
-
-
-def _scientific(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1e}"
 
 
 def _describe(machine: Machine) -> str:

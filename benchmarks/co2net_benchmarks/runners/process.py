@@ -8,7 +8,6 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from co2net_benchmarks.runners.runner import RunnerInfo, Target
@@ -32,19 +31,12 @@ class Child:
     """A fresh process that blocks on its pipe until it is asked."""
 
     def __init__(self, threads: int | None = None) -> None:
-        """Start the process and wait for its interpreter.
+        """Start the process and wait for its interpreter. Raises TargetError if that fails.
 
-        Args:
-            threads: For libraries that take it from the environment.
-
-        Raises:
-            TargetError: It does not come up.
+        threads: for libraries that take it from the environment.
         """
         # the child imports what this process imports
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if threads:
             environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open until `close`
@@ -106,12 +98,7 @@ class Child:
     def __enter__(self) -> "Self":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self._process.kill()
         self.close()
@@ -147,15 +134,9 @@ class RunnerProcess(Child):
     """The child process of one target, its runner open."""
 
     def __init__(self, target: Target, path: Path, options: EngineOptions) -> None:
-        """Start the process and open the target in it.
+        """Start the process and open the target in it. Raises TargetError if that fails.
 
-        Args:
-            target: The request of the user.
-            path: The file to open: the target's own, or what was made of it (`prepare`).
-            options: Of the engine.
-
-        Raises:
-            TargetError: It cannot be opened.
+        path: the file to open, the target's own or what was made of it (`Runner.prepare`).
         """
         super().__init__(options.threads)
         self.target, self.path, self._options = target, path, options

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.decoding.detect import DetectionContract, detect
 from co2net_runtime.features import FeatureFile, Features
@@ -42,7 +43,7 @@ class RunnerInfo:
     engine: str = ""
     precision: str = ""
     checkpoint_sha256: str = ""
-    macs_per_snippet: int | None = None  # None where nobody knows
+    macs_per_snippet: int | None = None  # None if unknown
     feature_dim: int = 0  # channels of a snippet
     snippet_s: float = 0.0  # seconds of video per snippet
 
@@ -86,13 +87,18 @@ class Runner(ABC):
 
     @classmethod
     def prepare(cls, path: Path, folder: Path) -> Path:  # noqa: ARG003  for those that export
-        """Return the file to open; what a user does once beforehand may be written to `folder`."""
+        """Return the file to open; work that a user does once may be written to `folder`."""
         return path
 
     @classmethod
     def needs(cls, path: Path) -> tuple[str, ...]:  # noqa: ARG003  the runtime's depend on it
         """Return the packages that must be installed for this file."""
         return cls.packages
+
+    def take_contract(self, contract: Contract) -> None:
+        """Set what an artefact's contract says."""
+        self.contract, self.feature_dim = contract, contract.feature_dim
+        self.precision, self.checkpoint_sha256 = contract.precision, contract.checkpoint_sha256
 
     @abstractmethod
     def network(self, features: Features) -> Outputs:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from co2net_benchmarks.runners.runner import Outputs, Runner, Source
-from co2net_runtime.artefact.contract import Contract
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.backends.ort.module import load_onnxruntime
 from co2net_runtime.backends.ov import load_openvino
@@ -18,8 +17,7 @@ from co2net_runtime.features import Features
 from co2net_runtime.files.atomic import sha256
 
 if TYPE_CHECKING:
-    from co2net.checkpoint import Checkpoint
-    from co2net.config import ModelConfig
+    from torch import Tensor
 
 
 class RuntimeRunner(Runner):
@@ -38,11 +36,9 @@ class RuntimeRunner(Runner):
         from co2net_runtime.localizer import Localizer
 
         self._localizer = Localizer.load(path, options)
-        contract = self.contract = self._localizer.contract
-        self.feature_dim, self.precision = contract.feature_dim, contract.precision
+        self.take_contract(self._localizer.contract)
         if options.bf16:
             self.precision = self._localizer.engine.precision
-        self.checkpoint_sha256 = contract.checkpoint_sha256
         self.engine = f"{self.description}, {self._localizer.engine}"
 
     @classmethod
@@ -86,7 +82,7 @@ class TorchRunner(Runner):
         checkpoint = Checkpoint.load(path)
         # a checkpoint may hold the training's state besides
         self.model_bytes = sum(weight.nbytes for weight in checkpoint.weights.values())
-        self.macs_per_snippet = macs_per_snippet(checkpoint.model)
+        self.macs_per_snippet = macs_per_snippet(checkpoint.weights)
         self.contract, self.feature_dim = checkpoint, checkpoint.model.feature_dim
         self.checkpoint_sha256 = sha256(path)
         self._torch = torch
@@ -138,10 +134,10 @@ class PublishedRunner(TorchRunner):
 
     def decode(self, outputs: Outputs) -> int:
         """Decode as the published program does."""
-        from co2net_benchmarks.published import decoding
+        from co2net_benchmarks.runners import published_decoding
 
         cas, attention = outputs
-        found = decoding.decode(cas, attention, self.contract.decode)
+        found = published_decoding.decode(cas, attention, self.contract.decode)
         return len(self.contract.timing.to_seconds(found.start))
 
 
@@ -166,9 +162,7 @@ class OnnxRuntimeRunner(Runner):
         self._session = onnxruntime.InferenceSession(
             str(path), session_options, providers=["CPUExecutionProvider"]
         )
-        contract = self.contract = read_contract(path)
-        self.feature_dim, self.precision = contract.feature_dim, contract.precision
-        self.checkpoint_sha256 = contract.checkpoint_sha256
+        self.take_contract(read_contract(path))
         self.engine = f"{self.description}, onnxruntime {onnxruntime.__version__} cpu"
 
     def network(self, features: Features) -> Outputs:
@@ -192,11 +186,11 @@ class PlainRunner(OnnxRuntimeRunner):
 
     @classmethod
     def prepare(cls, path: Path, folder: Path) -> Path:
-        """Export the checkpoint; a contract in the file's metadata says how to decode."""
-        from co2net.checkpoint import Checkpoint
+        """Export the checkpoint."""
+        from co2net_benchmarks.runners.plain_export import export_plainly
 
         plain = folder / f"{path.stem}.plain.onnx"
-        _plain_export(Checkpoint.load(path), path, plain)
+        export_plainly(path, plain)
         return plain
 
     def feeds(self, features: Features) -> dict[str, Any]:
@@ -226,8 +220,7 @@ class OpenVinoRunner(Runner):
             config["INFERENCE_NUM_THREADS"] = options.threads
         compiled = openvino.Core().compile_model(str(path), "CPU", config)
         self._request = compiled.create_infer_request()
-        contract = self.contract = read_contract(path)
-        self.feature_dim, self.checkpoint_sha256 = contract.feature_dim, contract.checkpoint_sha256
+        self.take_contract(read_contract(path))
         # by default it computes in bfloat16 where the processor can
         self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         version = openvino.__version__.partition("-")[0]
@@ -269,62 +262,18 @@ RUNNERS: Mapping[str, type[Runner]] = MappingProxyType(
 """The runners by the KIND of a target on the command line."""
 
 
-def macs_per_snippet(config: "ModelConfig") -> int:
+def macs_per_snippet(weights: "Mapping[str, Tensor]") -> int:
     """Return the multiply-accumulates for one more snippet (method, section 1); FLOP are twice.
 
-    Per consensus module with main width m, auxiliary width x and attention width a:
-    3 x m (local context) + 3 m a + 3 a a + a (attention). Head, with rgb + flow = d and embedding
-    width e: d e (fusion) + 3 e e + e (C + 1) (classifier). The work done once a video (the global
-    context, m m) and element by element is left out. 27.8 M at the published sizes.
+    A layer takes each of its weights once a snippet, but for the global context
+    (`channel_conv`), which is computed once a video. 27.8 M at the published sizes, of the plain
+    convolutions: an artefact that saves arithmetic (Winograd) shows a rate above what it computes.
 
-    It is the plain convolutions' count whatever the artefact does, so an artefact that saves
-    arithmetic (Winograd) shows a rate above what it really computes, as it should.
+    Args:
+        weights: The state dict of the model.
     """
-    rgb, flow = config.rgb_dim, config.flow_dim
-    attention, embed = config.attention_dim, config.embed_dim
-    total = (rgb + flow) * embed + 3 * embed * embed + embed * (config.classes + 1)
-    for main, auxiliary in ((rgb, flow), (flow, rgb)):
-        total += 3 * auxiliary * main + 3 * main * attention + 3 * attention**2 + attention
-    return total
-
-
-def _plain_export(checkpoint: "Checkpoint", source: Path, path: Path) -> None:
-    import onnx
-    import torch
-
-    from co2net_export.graph.write import set_contract
-
-    class Tensors(torch.nn.Module):
-        """The exporter takes tensors, not dataclasses."""
-
-        def __init__(self, model: torch.nn.Module) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            outputs = self.model(features)
-            return outputs.cas, outputs.attention
-
-    torch.onnx.export(
-        Tensors(checkpoint.build()),
-        (torch.zeros(1, 64, checkpoint.model.feature_dim),),
-        str(path),
-        input_names=["features"],
-        output_names=["cas", "attention"],
-        dynamic_shapes={"features": {1: "time"}},
-        dynamo=True,
-        verbose=False,
+    return sum(
+        weight.numel()
+        for name, weight in weights.items()
+        if weight.ndim > 1 and "channel_conv" not in name
     )
-    exported = onnx.load(str(path), load_external_data=False)
-    contract = Contract(
-        classes=checkpoint.classes,
-        rgb_dim=checkpoint.model.rgb_dim,
-        flow_dim=checkpoint.model.flow_dim,
-        opset=exported.opset_import[0].version,
-        checkpoint_sha256=sha256(source),
-        timing=checkpoint.timing,
-        decode=checkpoint.decode,
-        pool_kernel=checkpoint.model.pool_kernel,
-    )
-    set_contract(exported, contract)
-    onnx.save(exported, str(path))

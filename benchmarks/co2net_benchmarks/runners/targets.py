@@ -41,8 +41,8 @@ def parse_targets(
 
     Args:
         texts: One '[NAME=][KIND:]PATH' per target.
-        baselines: Add what one would take instead: of the first checkpoint and the first ONNX
-            file, every runner that is a baseline.
+        baselines: Add the alternatives: every runner that is a baseline, of the first checkpoint
+            and the first ONNX file.
         published_decoding: Add the first checkpoint with the published post-processing.
 
     Raises:

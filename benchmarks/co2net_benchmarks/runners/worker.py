@@ -27,7 +27,7 @@ class Worker:
         return result
 
     def prepare(self, target: dict[str, str], folder: str) -> dict[str, Any]:
-        """Make what must be there before the target can be opened; return its path."""
+        """Make the file that the runner opens; return its path."""
         from co2net_benchmarks.runners.runners import RUNNERS
 
         path = RUNNERS[target["kind"]].prepare(Path(target["path"]), Path(folder))
@@ -89,7 +89,7 @@ class Worker:
 
 
 def peak_rss_bytes() -> int | None:
-    """Return the largest resident memory this process has had, None where nobody counts it.
+    """Return the largest resident memory this process has had, None where the system does not say.
 
     On Linux from VmHWM: getrusage's ru_maxrss survives exec, so a child would inherit the peak of
     the process that started it.

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
-from co2net_runtime.artefact.backbone import FlowAlgorithm
+from co2net_runtime.artefact.backbone import BackbonePrecision, FlowAlgorithm
 from co2net_runtime.cli.console import Command, note, quiet_option, version_option
 from co2net_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from co2net_export.backbone.export import Backbone, BackboneArtefact
     from co2net_export.backbone.parity import FeatureGate
-    from co2net_runtime.artefact.backbone import BackbonePrecision, Flow, Scaling
+    from co2net_runtime.artefact.backbone import Flow, Scaling
 
 _PATH = click.Path(path_type=Path)
 # mean and standard deviation of the levels, for --scaling
@@ -44,7 +44,7 @@ OPTION_GROUPS = {
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8-cpu"]),
+    type=click.Choice(get_args(BackbonePrecision)),
     help="What the graph computes in; input and outputs stay fp32. Default: fp32.",
 )
 @click.option("--logits", is_flag=True, help="Put out the class scores, too.")

@@ -178,11 +178,11 @@ def _measure(
         pairs.append((backbone.reference(clip), row))
         if len(kept) < 2:
             kept.append(clip)
-    check_batches(session, kept, file.name)
+    _check_batches(session, kept, file.name)
     return compare(pairs)
 
 
-def check_batches(session: Any, clips: list[Clip], name: str) -> None:
+def _check_batches(session: Any, clips: list[Clip], name: str) -> None:
     """Check that clips in one batch get the rows that they get alone.
 
     Raises:

@@ -1,9 +1,10 @@
 """fp32 graph -> the same numbers in less time on a CPU, in standard operators.
 
-Four fifths of the arithmetic are k=3 convolutions. As tiles of four snippets in Winograd's form
-they take half the multiplications, as matrix products whose weights the engine packs once. Their
-weights are twice as many, so that few snippets are slower: the file holds both forms and chooses
-by the number of snippets of the call. Ragged batches lose their padding in the fast form.
+Four fifths of the arithmetic are k=3 convolutions. In Winograd's form, on tiles of four snippets,
+they take half the multiplications, and they become matrix products whose weights the engine packs
+once. But they have twice the weights, which makes short videos slower: so the file holds both
+branches, fast and plain, and chooses by the number of snippets of the call. The fast branch also
+drops the padding of ragged batches.
 """
 
 from dataclasses import dataclass
@@ -26,11 +27,11 @@ PREFIX = "winograd/"
 def optimize_for_cpu(
     model: onnx.ModelProto, config: ModelConfig, *, min_rows: int = MIN_ROWS
 ) -> onnx.ModelProto:
-    """Return a graph that computes what `model`, a graph of `to_onnx.convert`, computes.
+    """Return a graph that computes the same as `model`, a graph of `graph.convert`.
 
     Inputs and outputs are the same; where a call holds at least `min_rows` snippets (one more for
-    each video), they come from the fast form, else from `model`'s own nodes. The number stands
-    in an initializer, contract.MIN_ROWS_NAME, which a session may override.
+    each video), they come from the fast branch, else from `model`'s own nodes. The number is
+    stored in an initializer, contract.MIN_ROWS_NAME, which a session may override.
     """
     graph = model.graph
     writer = _FastForm(model, config)
@@ -74,7 +75,7 @@ class _FastForm:
     ) -> None:
         self._write = GraphWriter(PREFIX)
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-        # weight and bias by the layer's name; a bias that is all 0 is not there
+        # weight and bias by the layer's name; torch's exporter leaves out a bias that is all 0
         self._parameters = {node.name: node.input[1:3] for node in model.graph.node}
         self._config = config
         self._transform = transform
@@ -89,7 +90,7 @@ class _FastForm:
 
     @property
     def tensors(self) -> list[onnx.TensorProto]:
-        """The constants that they read, besides the plain graph's."""
+        """The constants that the nodes read, besides those of the plain graph."""
         return self._write.tensors
 
     def write(self) -> list[str]:

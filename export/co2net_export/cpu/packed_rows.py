@@ -1,4 +1,4 @@
-"""Ragged videos end to end as one long video, inside the graph."""
+"""Ragged videos joined end to end into one long video, inside the graph."""
 
 from co2net_export.cpu.graph_writer import GraphWriter, Value, ints, scalar
 
@@ -46,10 +46,10 @@ class PackedRows:
         return write("ScatterND", rows, self._gaps, write("Expand", scalar(0.0), shape))
 
     def windows(self, reach: int) -> str:
-        """Return the rows (tile + 2 reach, tiles), flat, that each tile and `reach` beyond it is.
+        """Return the row numbers of each tile and of `reach` snippets on either side of it.
 
-        Past either end it wraps around: the last row is a gap, which is what lies before the
-        first row; what the last row itself sees does not matter.
+        Flattened from (tile + 2 * reach, tiles). At either end they wrap around: the last row is
+        a gap, which serves as the zero before the first row; the last row's own result is unused.
         """
         write = self._write
         first = write("Mul", write("Range", scalar(0), self.tiles, scalar(1)), scalar(self._tile))
@@ -77,7 +77,7 @@ class PackedRows:
         return write("Where", mask, write("Gather", rows, row), scalar(0.0)), mask
 
     def _sequence(self) -> tuple[str, str]:
-        """Return video and time of each snippet and gap, in order, a multiple of `tile` of them."""
+        """Return video and time of snippets and gaps in order, filled to a multiple of `tile`."""
         write = self._write
         time = write("Range", scalar(0), write("Add", self._time, scalar(1)), scalar(1))
         present = write("LessOrEqual", time, write("Unsqueeze", self.lengths, ints(1)))
@@ -96,7 +96,7 @@ class PackedRows:
         return write("Reshape", tiles, ints(-1))
 
     def _row(self, sequence: Value) -> str:
-        """Return the rows of snippets of the sequence."""
+        """Return the row numbers of snippets of the sequence."""
         write = self._write
         within = write("Mod", sequence, scalar(self._tile))
         tile = write("Div", sequence, scalar(self._tile))

@@ -17,7 +17,7 @@ class Transform:
     """F(m, 3): m outputs of a k=3 filter g on a window d of n = m + 2 inputs, in n multiplications.
 
     y = output @ ((weights @ g) * (window @ d)), with output (m, n), weights (n, 3), window (n, n).
-    What is added to product `ones` alone is added to all m outputs: there goes the bias.
+    A number added to product `ones` alone is added to all m outputs: the bias goes there.
     """
 
     output: Matrix
@@ -81,6 +81,6 @@ def _matrix(rows: Sequence[Sequence[Fraction]]) -> Matrix:
     return np.array([[float(value) for value in row] for row in rows])
 
 
-# Larger tiles multiply less, but hold more weights: F(6, 3) was 4 % faster from T = 750 on, with a
-# third more memory and slower below T = 200.
+# Larger tiles multiply less, but hold more weights: F(6, 3) was 4 % faster from T = 750 on, took a
+# third more memory, and was slower below T = 200.
 F43 = toom_cook(4, (0, 1, -1, 2, -2))

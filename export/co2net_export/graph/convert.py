@@ -12,7 +12,7 @@ import torch
 
 from co2net.model import CO2Net
 from co2net_export.graph.inference_model import InferenceModel
-from co2net_export.graph.streaming_model import TAIL, IncrementalModel
+from co2net_export.graph.live_model import TAIL, LiveModel
 from co2net_runtime.artefact.contract import (
     INPUT_NAMES,
     LIVE_INPUT_NAMES,
@@ -24,7 +24,7 @@ from co2net_runtime.errors import BackendError, InputError, MissingDependencyErr
 
 OPSETS = range(18, 22)
 DEFAULT_OPSET = 20
-# opset 21 came with IR 10; torch's exporter writes 10 for all, which no engine for 18-20 minds
+# opset 21 came with IR 10; torch's exporter writes 10 for all opsets, and no engine minds
 IR_VERSION = 10
 
 CONTEXT_NAME = "context"
@@ -65,8 +65,8 @@ def output_names(kind: GraphKind) -> tuple[str, ...]:
 
 
 def state_dim(model: CO2Net) -> int:
-    """Return the width of what the graph for live streams carries from step to step."""
-    return sum(IncrementalModel(model).widths)
+    """Return the width of the state that the live graph carries from step to step."""
+    return sum(LiveModel(model).widths)
 
 
 def convert(
@@ -75,7 +75,7 @@ def convert(
     """Return the fp32 inference graph of `model`, batch and time dynamic.
 
     kind: "whole" for whole videos (features, lengths), "chunk" for chunks of a video (features,
-    lengths, context), "live" for the next snippets of streams (incremental.py). Layers and
+    lengths, context), "live" for the next snippets of streams (live_model.py). Layers and
     weights bear the names of the checkpoint; values between them are named after the layer that
     makes them. Equal models give equal bytes.
 
@@ -111,7 +111,7 @@ def _torch_export(model: CO2Net, kind: GraphKind, opset: int) -> onnx.ModelProto
     }
     adapter: torch.nn.Module = InferenceModel(model)
     if kind == "live":
-        adapter = IncrementalModel(model)
+        adapter = LiveModel(model)
         # two tensors: one object would become one input
         examples["position"], examples["length"] = (torch.full((batch,), time) for _ in range(2))
         examples["state"] = torch.zeros(batch, TAIL, state_dim(model))
@@ -147,7 +147,7 @@ def _torch_export(model: CO2Net, kind: GraphKind, opset: int) -> onnx.ModelProto
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's notes about its own internals off the user's terminal."""
+    """Keep the exporter's messages about its own internals off the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

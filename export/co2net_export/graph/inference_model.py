@@ -13,7 +13,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def layer(module: nn.Module) -> nn.Conv1d:
-    """Return the module as what it is: a convolution."""
+    """Return the module, checked to be a convolution."""
     assert isinstance(module, nn.Conv1d)
     return module
 

@@ -18,7 +18,7 @@ from co2net_runtime.errors import BackendError, MissingDependencyError
 
 
 def open_session(path: str | os.PathLike[str]) -> Any:
-    """Open a file in ONNX Runtime on the CPU, as it comes.
+    """Open a file in ONNX Runtime on the CPU, with its defaults.
 
     Raises BackendError if the graph is refused, MissingDependencyError without ONNX Runtime.
     """

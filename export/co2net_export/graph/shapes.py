@@ -1,4 +1,4 @@
-"""Types and shapes of a graph's values, whatever its weights weigh."""
+"""Types and shapes of a graph's values, for graphs of any size."""
 
 import math
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def infer_values(
     skeleton.graph.node.extend(model.graph.node)
     skeleton.graph.input.extend(model.graph.input)
     for info in model.graph.output:
-        # not the declared shape, which speaks of symbols
+        # without the declared shape: its dimensions are symbols
         skeleton.graph.output.append(
             onnx.helper.make_tensor_value_info(info.name, info.type.tensor_type.elem_type, None)
         )

@@ -37,14 +37,14 @@ def versions() -> Mapping[str, str]:
 
 
 def set_contract(model: onnx.ModelProto, contract: Contract | BackboneContract) -> None:
-    """Make the contract the model's metadata, for programs as JSON, for readers key by key."""
+    """Write the contract into the model's metadata, as JSON for programs, key by key for people."""
     text = contract.to_json()
     model.producer_name, model.producer_version = "co2net", VERSION
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: text, **flat_metadata(json.loads(text))})
+    onnx.helper.set_model_props(model, {METADATA_KEY: text, **_flat_metadata(json.loads(text))})
 
 
-def flat_metadata(contract: Mapping[str, Any]) -> dict[str, str]:
+def _flat_metadata(contract: Mapping[str, Any]) -> dict[str, str]:
     """Return a contract's plain values and lists of names as texts, for viewers of ONNX files."""
     flat = {}
     for key, value in contract.items():

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from co2net_export.parity.gate import Gate
 from co2net_runtime.decoding.decisions import Decisions
 from co2net_runtime.files.records import to_mapping
@@ -15,6 +18,15 @@ class Difference:
     max_abs: float
     mean_abs: float
     p999_abs: float  # the 99.9th percentile
+
+    @staticmethod
+    def of(values: npt.NDArray[np.float32]) -> "Difference":
+        """Summarize the absolute differences of all values, (N,) with N >= 1."""
+        return Difference(
+            max_abs=float(values.max()),
+            mean_abs=float(values.mean(dtype=np.float64)),
+            p999_abs=float(np.quantile(values, 0.999)),
+        )
 
 
 @dataclass(frozen=True)

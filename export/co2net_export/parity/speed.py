@@ -1,4 +1,4 @@
-"""How much faster one graph is than another on this machine, if the machine lets one tell."""
+"""How much faster one graph is than another on this machine, if it is quiet enough to tell."""
 
 import time
 from dataclasses import dataclass

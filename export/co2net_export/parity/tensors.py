@@ -150,13 +150,5 @@ def compare_tensors(
                 raise BackendError(f"{where} gives {name} that is not 0 in the padding")
             collected.append(np.abs(output[valid] - expected[valid]).ravel())
     scale = max(1.0, *(float(np.abs(cas).max()) for cas, _ in references))
-    cas, attention = (_summarize(np.concatenate(parts)) for parts in differences)
+    cas, attention = (Difference.of(np.concatenate(parts)) for parts in differences)
     return TensorParity(cas=cas, attention=attention, scale=scale)
-
-
-def _summarize(difference: Array) -> Difference:
-    return Difference(
-        max_abs=float(difference.max()),
-        mean_abs=float(difference.mean(dtype=np.float64)),
-        p999_abs=float(np.quantile(difference, 0.999)),
-    )

@@ -11,14 +11,15 @@ from co2net_runtime.errors import BackendError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 FLOATS = {FLOAT, HALF}
+_SUFFIXES: dict[int, str] = {FLOAT: "float", HALF: "half"}
 
 
 def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     """Return `model` with its weights and arithmetic in float16, inputs and outputs in float32.
 
-    islands: names of the nodes that go on computing in float32. The types of all values follow
-    from the casts in the graph alone, so that an engine needs no precision flag and TensorRT's
-    strongly typed networks build exactly this.
+    islands: names of the nodes that keep computing in float32. The casts in the graph alone decide
+    the types of all values, so that an engine needs no precision flag, and TensorRT's strongly
+    typed networks build exactly this graph.
 
     Raises BackendError if a weight leaves float16's range.
     """
@@ -26,11 +27,11 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     half: set[str] = set()
     nodes: list[onnx.NodeProto] = []
-    cast_names: dict[tuple[str, int], str] = {}
+    casts: set[str] = set()
     kept: dict[str, onnx.TensorProto] = {}
 
     def as_type(name: str, wanted: int) -> str:
-        """Return the name of value `name` in the wanted float type, adding what it takes."""
+        """Return the name of value `name` in the wanted float type; add a cast if needed."""
         if types.get(name) != FLOAT:
             if name in weights:
                 kept[name] = weights[name]
@@ -41,16 +42,11 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
             return tensor.name
         if (name in half) == (wanted == HALF):
             return name
-        key = (name, wanted)
-        if key not in cast_names:
-            suffix = "half" if wanted == HALF else "float"
-            cast_names[key] = f"{name}.{suffix}"
-            nodes.append(
-                onnx.helper.make_node(
-                    "Cast", [name], [cast_names[key]], name=f"Cast.{name}.{suffix}", to=wanted
-                )
-            )
-        return cast_names[key]
+        cast = f"{name}.{_SUFFIXES[wanted]}"
+        if cast not in casts:
+            casts.add(cast)
+            nodes.append(_cast(name, cast, wanted, of=name))
+        return cast
 
     outputs = {output.name for output in model.graph.output}
     for node in model.graph.node:
@@ -66,11 +62,7 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
                 continue
             if name in outputs:
                 copy.output[index] = f"{name}.half"
-                nodes.append(
-                    onnx.helper.make_node(
-                        "Cast", [f"{name}.half"], [name], name=f"Cast.{name}.float", to=FLOAT
-                    )
-                )
+                nodes.append(_cast(f"{name}.half", name, FLOAT, of=name))
             else:
                 half.add(name)
 
@@ -81,6 +73,11 @@ def to_half(model: onnx.ModelProto, islands: Container[str]) -> onnx.ModelProto:
     result.graph.node.extend(nodes)
     result.graph.initializer.extend(kept.values())
     return result
+
+
+def _cast(value: str, result: str, to: int, *, of: str) -> onnx.NodeProto:
+    name = f"Cast.{of}.{_SUFFIXES[to]}"
+    return onnx.helper.make_node("Cast", [value], [result], name=name, to=to)
 
 
 def edges(model: onnx.ModelProto, layers: Container[str]) -> frozenset[str]:
@@ -117,9 +114,9 @@ def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a float16 graph as a float32 graph that rounds wherever float16 would.
 
     ONNX Runtime's CPU provider runs neighboring float16 nodes in float32 and rounds only where
-    it leaves them; a GPU rounds after every kernel. This is what can be measured of that on a
-    CPU: every value of a float16 node is rounded to float16's 11 bits, or is infinite outside its
-    range; sums are float32's. Only float16's subnormal numbers keep bits that they have not.
+    it leaves them; a GPU rounds after every kernel. This graph imitates a GPU on a CPU:
+    every value of a float16 node is rounded to float16's 11 bits, or is infinite outside its
+    range; sums are in float32. Subnormal numbers alone keep more bits than float16 has.
     """
     types = {name: value.type for name, value in infer_values(model).items()}
     result = onnx.ModelProto()
@@ -148,8 +145,8 @@ def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-# 65536 times `range` is infinite in float32, and `unrange` brings everything else back; `splitter`
-# is Veltkamp's: c x - (c x - x) keeps the leading 24 - 13 bits of x
+# 65536 times `range` overflows float32 to infinity, and `unrange` brings all smaller values back.
+# `splitter` is Veltkamp's constant c: c x - (c x - x) keeps the leading 24 - 13 bits of x
 _ROUNDING = {"round.range": 2.0**112, "round.unrange": 2.0**-112, "round.splitter": 2.0**13 + 1}
 
 

@@ -1,4 +1,4 @@
-"""One actor: opens the model once, takes a shard after another, publishes its file whole."""
+"""One actor: opens the model once, takes one shard after another, publishes its file whole."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What an actor is told; no arrays, so that it can be started again at any time."""
+    """The orders of an actor; no arrays, so that it can be started again at any time."""
 
     model: str
     engine: EngineOptions
@@ -65,7 +65,7 @@ class ShardWorker:
         videos: dict[str, str] = json.loads(str(batch["videos"][0]))
         attempt = self._folder / f".{shard_path(self._folder, index).stem}.attempt"
         earlier = self._read(attempt)
-        # Ray tries again for ever: right for a lost node, not for what no video is to blame for
+        # Ray tries again forever: right for a lost node, not for what no video is to blame for
         if earlier.get("attempts", 0) > len(videos) + 2:
             raise BackendError(f"shard {index}: the process dies outside of its videos")
         results: dict[str, Records] = {}
@@ -96,7 +96,7 @@ class ShardWorker:
         earlier: Mapping[str, Any],
         failures: dict[str, str],
     ) -> Iterator[Outcome]:
-        """Yield what the network says; errors go into `failures`, under the file's own place."""
+        """Yield the network's results; errors go into `failures`, by the file's place."""
         with tempfile.TemporaryDirectory(prefix="co2net-archive-") as temporary:
             for names in [[video] for video in videos] if earlier else [list(videos)]:
                 died = [*earlier.get("died", []), *(names if earlier else [])]
@@ -129,7 +129,7 @@ class ShardWorker:
         return files
 
     def _read(self, attempt: Path) -> dict[str, Any]:
-        """Return what an earlier attempt of this run left; {} if there was none."""
+        """Return the results that an earlier attempt of this run left; {} if there was none."""
         try:
             found = json.loads(attempt.read_text())
         except (OSError, ValueError):

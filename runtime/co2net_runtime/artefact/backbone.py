@@ -129,7 +129,7 @@ class BackboneContract:
 
     @property
     def timing(self) -> SnippetTiming:
-        """Where the feature rows lie in time."""
+        """How the feature rows relate to time."""
         return SnippetTiming(snippet_frames=self.snippet_frames, fps=self.fps)
 
     @property
@@ -138,7 +138,7 @@ class BackboneContract:
         return (FEATURES_OUTPUT, LOGITS_OUTPUT) if self.classes else (FEATURES_OUTPUT,)
 
     def to_json(self) -> str:
-        """Return the contract as the JSON text that stands in the file's metadata."""
+        """Return the contract as the JSON text that the file's metadata holds."""
         head = {"schema_version": SCHEMA_VERSION, "kind": BACKBONE}
         return json.dumps({**head, **to_mapping(self)}, sort_keys=True)
 

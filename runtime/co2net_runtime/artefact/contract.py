@@ -118,7 +118,7 @@ class Contract:
         return self.rgb_dim + self.flow_dim
 
     def to_json(self) -> str:
-        """Return the contract as the JSON text that stands in the file's metadata."""
+        """Return the contract as the JSON text that the file's metadata holds."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **to_mapping(self)}, sort_keys=True)
 
     @staticmethod
@@ -143,7 +143,7 @@ class Contract:
 
 
 def upgraded(mapping: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a contract of any readable schema version as the newest names them."""
+    """Return the fields of a contract of any readable schema version under their newest names."""
     return {**mapping, "graph": "chunk"} if mapping.get("graph") == "stream" else mapping
 
 

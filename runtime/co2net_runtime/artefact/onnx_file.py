@@ -1,4 +1,4 @@
-"""ONNX files read without the package onnx: the contract, and where the weights lie."""
+"""ONNX files read without the package onnx: the contract, and where the weights are."""
 
 import mmap
 import os
@@ -135,7 +135,7 @@ def _without_weights(view: memoryview, graph: Field, file: str) -> bytes | None:
 
 
 def _weights(view: memoryview, field: Field) -> Field | None:
-    """Return the numbers of a large initializer, None if the graph's field is another thing."""
+    """Return the numbers of a large initializer, None if the field is something else."""
     if field.number != INITIALIZER or field.end - field.content < MIN_WEIGHT_BYTES:
         return None
     for part in fields(view, field.content, field.end):

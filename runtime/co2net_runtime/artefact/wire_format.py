@@ -1,4 +1,4 @@
-"""As much of the protobuf wire format as it takes to find one's way in an ONNX file."""
+"""The part of the protobuf wire format that is needed to navigate an ONNX file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Buffer = bytes | memoryview
 
 
 class DamagedError(Exception):
-    """The bytes are no such message."""
+    """The bytes are not a valid message."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def fields(buffer: Buffer, start: int = 0, end: int | None = None) -> Iterator[F
 
 
 def read_varint(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
-    """Return the number at `position` and the position behind it."""
+    """Return the number at `position` and the position after it."""
     value = 0
     for shift in range(0, 64, 7):
         if position >= end:
@@ -65,7 +65,7 @@ def read_varint(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
 
 
 def varint(value: int) -> bytes:
-    """Return a non-negative number as it stands in a message."""
+    """Return a non-negative number as a message encodes it."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

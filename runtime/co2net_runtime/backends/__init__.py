@@ -1,10 +1,13 @@
-"""Inference engines behind one protocol.
+"""Inference engines behind one protocol, `Backend`.
 
 options    EngineOptions: every option that an engine takes
 selection  open_backend: which engine on which device
 device     processors, and the GPUs that the NVIDIA driver reports
 ort        ONNX Runtime
+ov         OpenVINO without ONNX Runtime
 trt        TensorRT without ONNX Runtime
+buckets    lengths that videos are padded to on GPUs
+tf32       whether NVIDIA's libraries may round fp32 products, process-wide
 """
 
 from __future__ import annotations
@@ -66,14 +69,14 @@ class EngineInfo:
 
     engine: str  # "onnxruntime", "openvino" or "tensorrt"
     version: str  # of the engine
-    provider: str  # ONNX Runtime's execution provider, or "TensorRT"
-    device: str  # "cpu", "cuda:0"
+    provider: str  # ONNX Runtime's execution provider, "OpenVINO" or "TensorRT"
+    device: str  # "cpu", "gpu" (Intel's), "cuda:0"
     precision: str  # that the network is computed in
     device_name: str = ""  # of a GPU
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a GPU computes, so that batches pay."""
+        """Whether a GPU computes, so that batches pay off."""
         return self.device != "cpu"
 
     def __str__(self) -> str:

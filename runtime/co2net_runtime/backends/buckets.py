@@ -1,6 +1,6 @@
 """Lengths that videos are padded to, so that a GPU engine sees few shapes.
 
-ONNX Runtime's CUDA provider plans every convolution anew when T changes, and a recorded launch
+ONNX Runtime's CUDA provider plans every convolution again when T changes, and a recorded launch
 serves one shape only. The graph masks what lies beyond `lengths`, so padding changes no result.
 """
 

@@ -102,7 +102,7 @@ def driver_cuda_version() -> tuple[int, int] | None:
 
 
 def free_memory(index: int) -> int | None:
-    """Return the bytes free on a GPU; None where the driver does not tell."""
+    """Return the bytes free on a GPU; None where the driver does not say."""
     driver = load_driver()
     context, handle = ctypes.c_void_p(), ctypes.c_int()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()

@@ -181,6 +181,6 @@ def _report(
         quiet=quiet,
     )
     if missing and len(missing) == len(shards):
-        raise InputError(f"{folder}: none of the {len(shards)} shards could be done")
+        raise InputError(f"{folder}: no shard could be done")
     if missing or failed:
         click.get_current_context().exit(console.EXIT_SOME_FAILED)

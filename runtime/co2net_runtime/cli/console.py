@@ -285,7 +285,7 @@ def _on_signals(
 
 @contextmanager
 def _as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: children stop, files go.
+    """Let SIGTERM end the block as Ctrl-C does: children stop, temporary files are removed.
 
     In the middle of an import either comes out as any error, such as a module that is not there:
     that is an interrupt, too.
@@ -308,7 +308,7 @@ def _as_interrupt() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open closed standard streams on the null device: else a file of ours takes their number."""
+    """Open closed standard streams on the null device; else a file would take their number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -320,7 +320,7 @@ def _open_standard_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """Let what stdout still holds go nowhere when Python flushes it at the exit."""
+    """Discard what stdout still holds when Python flushes it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):

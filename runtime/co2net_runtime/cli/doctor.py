@@ -106,7 +106,7 @@ def main(
     else:
         _print(checks)
         if results:
-            click.echo("\n" + results_table(results), nl=False)
+            click.echo("\n" + _results_table(results), nl=False)
     if out is not None:
         console.note(f"-> {out / REPORT}.json, {out / REPORT}.md", quiet=quiet)
     if any(one.status == "fail" for one in checks) or any(
@@ -122,7 +122,7 @@ def _may_recommend(model: Path, options: EngineOptions) -> bool:
 
 
 def to_markdown(checks: Sequence[Check], results: Sequence[Result]) -> str:
-    """Return the report that a user sends."""
+    """Return the report for a bug report."""
     lines = [
         "# co2net selftest",
         "",
@@ -132,12 +132,12 @@ def to_markdown(checks: Sequence[Check], results: Sequence[Result]) -> str:
         "|---|---|---|",
         *(f"| {one.status} | {one.name} | {_cell(one.found)} |" for one in checks),
         "",
-        results_table(results),
+        _results_table(results),
     ]
     return "\n".join(lines)
 
 
-def results_table(results: Sequence[Result]) -> str:
+def _results_table(results: Sequence[Result]) -> str:
     """Return the selftest's results as a Markdown table, then what this machine lacks."""
     lines = [
         "| model | setup | result | cas | attention | bound | T = 300 | |",

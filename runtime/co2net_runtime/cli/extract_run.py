@@ -124,7 +124,7 @@ class VideoProgress:
             quiet: Draw nothing.
         """
         self._snippet = snippet_seconds
-        self._lengths = {} if quiet else {path: claimed_seconds(path) for path in videos}
+        self._lengths = {} if quiet else {path: _claimed_seconds(path) for path in videos}
         total = max(1, round(sum(self._lengths.values())))
         self._bar = console.progress(range(total), "extracting", length=total, quiet=quiet)
         self._done = self._past = 0.0  # seconds of this video, and of those before it
@@ -141,7 +141,7 @@ class VideoProgress:
         self._draw(self._past + self._done)
 
     def finish_video(self, path: Path) -> None:
-        """Take that a video is done, or failed."""
+        """Note that a video is done, or failed."""
         self._past += self._lengths.get(path, 0.0)
         self._done = 0.0
         self._draw(self._past)
@@ -160,8 +160,8 @@ class VideoProgress:
         self._bar.__exit__(*details)
 
 
-def claimed_seconds(path: Path) -> float:
-    """Return a video's length as its container claims it; 0 where it does not or is unusable."""
+def _claimed_seconds(path: Path) -> float:
+    """Return a video's length as its container claims it; 0 if it does not, or cannot be used."""
     try:
         with VideoReader(path) as video:
             return video.duration or 0.0
@@ -189,7 +189,7 @@ def _report(
 ) -> None:
     """Say what was done, and end with the exit code that fits."""
     if not summary.videos and not summary.skipped and not summary.interrupted:
-        raise InputError(f"none of the {count} videos could be used")
+        raise InputError("no video could be used")
     rows = sum(summary.videos.values())
     length = rows * extractor.recipe.snippet_frames / extractor.recipe.fps
     videos = number_of(len(summary.videos), "video")

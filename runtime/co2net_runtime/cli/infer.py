@@ -49,7 +49,7 @@ OPTION_GROUPS = {
 
 
 class _FilesOrStreams(console.Command):
-    """Hands over to live_cli where --live is given: streams have options of their own."""
+    """Hands over to `cli.live` if --live is given: streams have options of their own."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         given = [*(sys.argv[1:] if args is None else args)]

@@ -35,6 +35,7 @@ from co2net_runtime.watching.metrics import Metrics
 
 if TYPE_CHECKING:
     from co2net_runtime.cli.infer_shard import ShardJob
+    from co2net_runtime.cli.infer_video import VideoOptions
 
 
 def infer(
@@ -72,12 +73,12 @@ def infer(
     """
     if skip_existing and overwrite:
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
-    features = tuple(expand_lists(features))
-    _check_arguments(model, features)
     if "{video}" not in media:
         raise click.UsageError(f"--media {media}: expected {{video}} where the video's name stands")
     if ground_truth is not None and plot is None:
         raise click.UsageError("--ground-truth is drawn into the pictures: give --plot DIR")
+    features = tuple(expand_lists(features))
+    _check_arguments(model, features)
     names: Sequence[FormatName] = name_formats(outs, form)
     choice = Choice(min_score, top_k, classes_only, best)
     _check_outs(outs, names, choice, features, skip_existing=skip_existing)
@@ -86,26 +87,17 @@ def infer(
         output_file(metrics, overwrite=True)
     videos = None
     if rgb is not None:
-        from co2net_runtime.cli.infer_video import VideoOptions, video_arguments
-        from co2net_runtime.video.files import refuse_existing
+        from co2net_runtime.cli.infer_video import VideoOptions
 
         videos = VideoOptions(
             rgb, flow, flow_algorithm, accept_mismatch, save_features, keep=skip_existing
         )
-        found = video_arguments(features)
-        if save_features is not None and not skip_existing:
-            refuse_existing(save_features, [one.video for one in found], overwrite=overwrite)
-    else:
-        if save_features is not None or flow_algorithm is not None or accept_mismatch:
-            raise click.UsageError(
-                "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
-            )
-        _refuse_videos(features)
-        found = find_feature_files(features, flow, key=key)
-    files = found
-    if not all(file.video.isascii() for file in found):
-        files = [dataclasses.replace(file, video=_printable(file.video)) for file in found]
-    del features, found  # of a million videos their texts alone take 0.2 GB
+    elif save_features is not None or flow_algorithm is not None or accept_mismatch:
+        raise click.UsageError(
+            "--save-features, --flow-algorithm and --accept-mismatch are for videos: give --rgb"
+        )
+    files = _find_files(features, flow, key, videos, overwrite=overwrite)
+    del features  # of a million videos their texts alone take 0.2 GB
     replace = overwrite or skip_existing
     part = None
     if shard is not None:
@@ -115,17 +107,13 @@ def infer(
         part = ShardJob.open(shard, outs, form, files)
         part.check_out(replace=replace)
         outs = names = ()
-    for out, name in zip(outs, names, strict=True):
-        check_out(out, name, [file.video for file in files], replace=replace)
-    for out, name in zip(outs, names, strict=True):
-        if name in ONE_VIDEO and not is_folder(out):
-            _require_one(files, name)
+    _check_places(outs, names, files, replace=replace)
     with ExitStack() as stack:
         pictures = None
         if plot is not None:
             pictures = Pictures(output_folder(plot), plot_format, ground_truth)
-            if not replace:
-                pictures.refuse_existing(file.video for file in files)
+        if pictures is not None and not replace:
+            pictures.refuse_existing(file.video for file in files)
         model = Path(local_model(model))
         # while the engine is imported and opened, which takes one core
         model_sha256 = begin_sha256(model)
@@ -197,7 +185,7 @@ def _check_outs(
 
 
 def _check_arguments(model: Path, features: Sequence[str]) -> None:
-    """Name the mistakes that would else be read as a damaged file.
+    """Catch mistakes that would otherwise look like a damaged file.
 
     Raises InputError.
     """
@@ -218,6 +206,31 @@ def _printable(video: str) -> str:
     return os.fsencode(video).decode("utf-8", "backslashreplace")
 
 
+def _find_files(
+    features: Sequence[str],
+    flow: Path | None,
+    key: str | None,
+    videos: "VideoOptions | None",
+    *,
+    overwrite: bool,
+) -> list[FeatureFile]:
+    """Return the files to work through, feature files or, with backbones, videos."""
+    if videos is None:
+        _refuse_videos(features)
+        found = find_feature_files(features, flow, key=key)
+    else:
+        from co2net_runtime.cli.infer_video import video_arguments
+        from co2net_runtime.video.files import refuse_existing
+
+        found = video_arguments(features)
+        if videos.save_features is not None and not videos.keep:
+            names = [one.video for one in found]
+            refuse_existing(videos.save_features, names, overwrite=overwrite)
+    if all(file.video.isascii() for file in found):
+        return found
+    return [dataclasses.replace(file, video=_printable(file.video)) for file in found]
+
+
 def _refuse_videos(features: Sequence[str]) -> None:
     for text in features:
         path = Path(text)
@@ -226,6 +239,20 @@ def _refuse_videos(features: Sequence[str]) -> None:
             raise InputError(
                 f"{text}: {what}: give the backbones that make features of it: "
                 "--rgb RGB.onnx --flow FLOW.onnx (co2net-backbone writes them)"
+            )
+
+
+def _check_places(
+    outs: Sequence[str], names: Sequence[FormatName], files: Sequence[FeatureFile], *, replace: bool
+) -> None:
+    videos = [file.video for file in files]
+    for out, name in zip(outs, names, strict=True):
+        check_out(out, name, videos, replace=replace)
+    for out, name in zip(outs, names, strict=True):
+        if name in ONE_VIDEO and not is_folder(out) and len(files) > 1:
+            raise click.UsageError(
+                f"a file of format {name} holds one video, and there are {len(files)}: "
+                f"give --out FOLDER --format {name}"
             )
 
 
@@ -239,14 +266,6 @@ def _holds_only_videos(folder: Path) -> bool:
     return found
 
 
-def _require_one(files: Sequence[FeatureFile], name: FormatName) -> None:
-    if len(files) > 1:
-        raise click.UsageError(
-            f"a file of format {name} holds one video, and there are {len(files)}: "
-            f"give --out FOLDER --format {name}"
-        )
-
-
 def _report(
     job: Job, count: int, outs: Sequence[str], part: "ShardJob | None", *, quiet: bool
 ) -> None:
@@ -255,7 +274,7 @@ def _report(
         console.report_error("co2net-infer", failure)
     # a shard may be empty, or hold nothing but files that failed
     if part is None and not job.done and not job.skipped and not job.interrupted:
-        raise InputError(f"none of the {count} files could be used")
+        raise InputError("no file could be used")
     where = ", ".join(out for out in outs if out != STDOUT)
     videos = number_of(job.done, "video")
     counts = [f"{videos}, {job.records} {'classes' if job.choice.classes_only else 'segments'}"]

@@ -1,4 +1,4 @@
-"""co2net-infer --shard: one part of an archive, for job arrays that need no engine of ours."""
+"""co2net-infer --shard: one part of an archive, for job arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

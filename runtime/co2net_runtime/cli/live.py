@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from co2net_runtime.files.atomic import output_file
 from co2net_runtime.files.digest import begin_sha256
 from co2net_runtime.files.lock import lock
 from co2net_runtime.files.text import number_of, read_text
+from co2net_runtime.live.arrivals import Source
 from co2net_runtime.live.camera import Camera, is_video
 from co2net_runtime.live.camera_network import CameraNetwork
 from co2net_runtime.live.job import JobOptions, LiveJob, OnBad
@@ -218,14 +220,7 @@ def live(
     """
     console.log_to_stderr(quiet=quiet)
     named = _named(sources, streams)
-    video = [source for source in named.values() if is_video(source)]
-    if video and rgb is None:
-        raise click.UsageError(
-            f"{without_password(video[0])}: video: give the backbones that make features of it: "
-            "--rgb RGB.onnx, and --flow FLOW.onnx for a model of both streams"
-        )
-    if not video and rgb is not None:
-        raise click.UsageError("--rgb is for video: give a camera, a URL, or play:FILE")
+    _check_video(named, rgb)
     options = LiveOptions(
         context, half_life_s, prior_s, class_window_s, longest_s, warmup_s, provisional_s
     )
@@ -264,24 +259,15 @@ def live(
             check_fit(pool.contract, extractor, str(model), accept_mismatch=accept_mismatch)
             console.note(str(extractor.extraction), quiet=quiet)
         arrived = threading.Event()
-        feature_dim = pool.contract.feature_dim
         queues = {
-            name: StreamQueue(
-                Camera(source, cameras)
-                if cameras is not None and is_video(source)
-                else open_source(source, feature_dim),
-                queue,
-                overflow,
-                arrived.set,
-            )
+            name: StreamQueue(_open(source, pool, cameras), queue, overflow, arrived.set)
             for name, source in named.items()
         }
         streams_open = number_of(len(queues), "stream")
         behind = f"outputs {pool.lookahead_s():.2f} s behind"
         console.note(f"{streams_open}, {behind}, {pool.engine}", quiet=quiet)
-        snippet_s = pool.contract.timing.snippet_s
         if tick_s is None:
-            tick_s = snippet_s / 4 if len(queues) > 1 else 0.0
+            tick_s = pool.contract.timing.snippet_s / 4 if len(queues) > 1 else 0.0
         job = LiveJob(
             pool,
             queues,
@@ -311,6 +297,24 @@ def _write(line: str) -> None:
 
 def _note(text: str) -> None:
     console.note(f"co2net-infer: {console.one_line(text)}")
+
+
+def _check_video(named: Mapping[str, str], rgb: Path | None) -> None:
+    """Raise click.UsageError for video without backbones, or backbones without video."""
+    video = [source for source in named.values() if is_video(source)]
+    if video and rgb is None:
+        raise click.UsageError(
+            f"{without_password(video[0])}: video: give the backbones that make features of it: "
+            "--rgb RGB.onnx, and --flow FLOW.onnx for a model of both streams"
+        )
+    if not video and rgb is not None:
+        raise click.UsageError("--rgb is for video: give a camera, a URL, or play:FILE")
+
+
+def _open(source: str, pool: LivePool, cameras: CameraNetwork | None) -> Source:
+    if cameras is not None and is_video(source):
+        return Camera(source, cameras)
+    return open_source(source, pool.contract.feature_dim)
 
 
 def _named(sources: tuple[str, ...], streams: Path | None) -> dict[str, str]:

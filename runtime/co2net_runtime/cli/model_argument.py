@@ -1,4 +1,4 @@
-"""The argument MODEL: names the mistakes that would else be read as a damaged or missing file."""
+"""The argument MODEL: mistakes that would otherwise look like a damaged or missing file."""
 
 from collections.abc import Sequence
 from pathlib import Path

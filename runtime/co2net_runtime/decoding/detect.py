@@ -12,7 +12,7 @@ from co2net_runtime.options import DecodeOptions, SnippetTiming
 
 
 class DetectionContract(Protocol):
-    """As much of a contract as `detect` reads; `Contract` and `DetectionRules` have it."""
+    """The part of a contract that `detect` reads; `Contract` and `DetectionRules` have it."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ class DetectionContract(Protocol):
 
     @property
     def timing(self) -> SnippetTiming:
-        """Where snippets lie in time."""
+        """How snippets relate to time."""
 
     @property
     def decode(self) -> DecodeOptions:

@@ -31,7 +31,7 @@ class NestedSegments:
     """
 
     def __init__(self, start: Integers, end: Integers, level: Integers, sigma: float) -> None:
-        """Find which segments lie in which.
+        """Find which segments contain which.
 
         Args:
             start: (N,) first snippet.
@@ -133,7 +133,7 @@ class NestedSegments:
 
 
 def _sequence(values: npt.NDArray[Any], code: str) -> Any:
-    """Return numbers for a loop that takes one at a time, at which numpy is slow.
+    """Return plain numbers for a loop over single ones, where numpy is slow.
 
     Few become a list, the fastest; many an array of `code`, whose items cost 8 bytes or fewer.
     """

@@ -116,7 +116,7 @@ def _score(
     first: int,
     last: int,
 ) -> SnippetSegments:
-    """Do as `score_runs`, one class at a time: the sums of a long video are large.
+    """Score runs as `score_runs` does, one class at a time: the sums of a long video are large.
 
     activation: gives cas * attention (n,) of a class in the snippets first to last.
     """
@@ -220,7 +220,7 @@ def attention_runs(
 def _runs_above(
     attention: npt.NDArray[np.float32], thresholds: Floats, lowest: int
 ) -> tuple[Integers, Integers, Integers]:
-    """Do as `attention_runs` for thresholds of which the first is number `lowest`."""
+    """Find runs as `attention_runs` does, for thresholds of which the first is number `lowest`."""
     above = attention > thresholds[:, None]
     above[:, 0] &= above[:, 1:].any(axis=1)
     edges = np.zeros((len(thresholds), len(attention) + 1), dtype=np.int8)

@@ -4,5 +4,6 @@ probe       the machine: files, devices, installed packages; a line of the repor
 checks      packages, engines, the model
 recommend   the fastest file and engine on this CPU, measured
 gpu_checks  driver, CUDA, TensorRT, Jetson
-selftest    every engine, precision and profile of the machine against shipped results
+selftest    every engine, precision and profile of the machine against shipped results, of the
+            models in selftest_models
 """

@@ -39,11 +39,11 @@ ONNXRUNTIMES = (
 def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> list[Check]:
     """Return the findings, in the order in which to fix them."""
     parts: tuple[Callable[[Machine], list[Check]], ...] = (
-        check_python,
+        _check_python,
         check_jetson,
-        check_cpu,
-        check_onnxruntime,
-        check_openvino,
+        _check_cpu,
+        _check_onnxruntime,
+        _check_openvino,
         check_driver,
         check_cuda_libraries,
         check_kernels,
@@ -51,10 +51,10 @@ def examine(machine: Machine, cache: str | os.PathLike[str] | None = None) -> li
         check_cuda_majors,
     )
     checks = [check for part in parts for check in part(machine)]
-    return checks + check_space(machine, cache_folder(cache))
+    return checks + _check_space(machine, cache_folder(cache))
 
 
-def check_python(machine: Machine) -> list[Check]:
+def _check_python(machine: Machine) -> list[Check]:
     """Look at Python and numpy."""
     packages = machine.packages()
     version = platform.python_version()
@@ -64,7 +64,7 @@ def check_python(machine: Machine) -> list[Check]:
     return checks
 
 
-def check_cpu(machine: Machine) -> list[Check]:
+def _check_cpu(machine: Machine) -> list[Check]:
     """Look at the cores and at what int8 gains on them."""
     info = machine.text("/proc/cpuinfo")
     flags = next((line for line in info.splitlines() if line.startswith(("flags", "Features"))), "")
@@ -76,7 +76,7 @@ def check_cpu(machine: Machine) -> list[Check]:
     return [Check("cpu", "ok", f"{machine.cpus()} cores, {said}")]
 
 
-def check_onnxruntime(machine: Machine) -> list[Check]:
+def _check_onnxruntime(machine: Machine) -> list[Check]:
     """Look for onnxruntime's variants, which shadow one another."""
     packages = machine.packages()
     there = [name for name in ONNXRUNTIMES if name in packages]
@@ -115,7 +115,7 @@ def check_onnxruntime(machine: Machine) -> list[Check]:
     return [Check("onnxruntime", "ok", f"{name} {packages[name]}: {', '.join(useful)}")]
 
 
-def check_openvino(machine: Machine) -> list[Check]:
+def _check_openvino(machine: Machine) -> list[Check]:
     """Look for openvino, where it is installed."""
     version = machine.packages().get("openvino")
     if version is None:
@@ -147,7 +147,7 @@ def check_model(model: Path, options: EngineOptions) -> Check:
         return Check(name, "fail", str(error))
 
 
-def check_space(machine: Machine, cache: Path) -> list[Check]:
+def _check_space(machine: Machine, cache: Path) -> list[Check]:
     """Look at free memory, and at the cache folder and the disk under it."""
     checks = []
     lines = dict(

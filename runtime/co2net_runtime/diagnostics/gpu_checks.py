@@ -24,7 +24,7 @@ def check_jetson(machine: Machine) -> list[Check]:
     """Look at the JetPack release, the power mode, and where JetPack's TensorRT is."""
     if not is_tegra(machine.text, machine.exists):
         return []
-    checks = [_release_line(l4t_release(machine))]
+    checks = [_release_line(_l4t_release(machine))]
     if machine.exists("/dev/nvmap") and not machine.may_use("/dev/nvmap"):
         checks.append(
             Check(
@@ -35,7 +35,7 @@ def check_jetson(machine: Machine) -> list[Check]:
                 "--group-add $(stat -c %g /dev/dri/renderD128) ...",
             )
         )
-    mode, full = power_mode(machine), full_power_mode(machine)
+    mode, full = power_mode(machine), _full_power_mode(machine)
     if mode:
         slower = full is not None and mode != full[1]
         checks.append(
@@ -214,7 +214,7 @@ def _cuda_majors(machine: Machine) -> Iterator[tuple[str, int]]:
         yield "onnxruntime-gpu", int(str(built).partition(".")[0])
 
 
-def l4t_release(machine: Machine) -> tuple[int, str] | None:
+def _l4t_release(machine: Machine) -> tuple[int, str] | None:
     """Return Linux for Tegra's release and revision, (36, "4.3"); None off a Jetson."""
     # "# R36 (release), REVISION: 4.3, GCID: ..."
     head = machine.text("/etc/nv_tegra_release").partition(", GCID")[0]
@@ -225,13 +225,13 @@ def l4t_release(machine: Machine) -> tuple[int, str] | None:
 
 
 def power_mode(machine: Machine) -> str:
-    """Return the name of the Jetson's power mode, "" if it cannot be told."""
+    """Return the name of the Jetson's power mode, "" if unknown."""
     number = machine.text("/var/lib/nvpmodel/status").strip().removeprefix("pmode:")
     return _power_modes(machine).get(int(number), "") if number.isdecimal() else ""
 
 
-def full_power_mode(machine: Machine) -> tuple[int, str] | None:
-    """Return number and name of the mode with the most power; None if it cannot be told.
+def _full_power_mode(machine: Machine) -> tuple[int, str] | None:
+    """Return number and name of the mode with the most power; None if unknown.
 
     The number differs from board to board: MAXN_SUPER is 0 on one Orin Nano and 2 on another.
     """

@@ -45,7 +45,7 @@ class Check:
 
 
 class Machine:
-    """The questions that co2net-doctor asks; tests answer them in its place."""
+    """The questions that co2net-doctor asks of the machine; tests replace it."""
 
     def packages(self) -> dict[str, str]:
         """Return version by name, lower case, of every installed distribution."""
@@ -126,10 +126,6 @@ class Machine:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         return shutil.disk_usage(folder).free
-
-    def prefixes(self) -> tuple[str, str]:
-        """Return sys.prefix and sys.base_prefix: they differ in a virtual environment."""
-        return sys.prefix, sys.base_prefix
 
 
 def kernel_architectures(library: Path) -> set[int]:

@@ -136,7 +136,7 @@ def _judged(features: Path | None, feature_dim: int) -> list[Features]:
 
 
 def _fastest_run(network: Network, timed: Features, budget_s: float) -> float:
-    """Return the seconds of the fastest run: what disturbs the machine only adds to it."""
+    """Return the seconds of the fastest run: disturbances only add time."""
     network.run([timed])
     end, fastest = time.monotonic() + budget_s, math.inf
     while math.isinf(fastest) or time.monotonic() < end:

@@ -132,7 +132,7 @@ def synthetic_features(length: int, channels: int) -> Features:
 def run(
     models: Sequence[Path] = (), *, cache: str | os.PathLike[str] | None = None
 ) -> Iterator[Result]:
-    """Yield the result of each model in each setup; without models, of those that come along.
+    """Yield the result of each model in each setup; without models, of those that are shipped.
 
     A model's own results on the CPU are what its other setups are compared with; those of the
     models that come along on the CPU are compared with PyTorch's.

@@ -58,8 +58,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise InputError(f"{target}: cannot write: {error.strerror}") from error
+        # numpy's error of a full disk has no number
+        if isinstance(error, OSError) and error.errno in (*_FULL, None):
+            raise InputError(f"{target}: cannot write: {error.strerror or error}") from error
         raise
     finally:
         if handle >= 0:
@@ -139,7 +140,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have the file or folder on the disk before going on."""
+    """Flush the file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

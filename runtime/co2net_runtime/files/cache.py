@@ -1,4 +1,4 @@
-"""The folder of what is made once per machine and may be deleted at any time."""
+"""The cache folder: made once per machine, may be deleted at any time."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ def slug(text: str) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, so that of several processes one works and the others wait.
+    """Hold the lock file `path`, so that one process works while the others wait.
 
     Raises OSError if the file cannot be made.
     """

@@ -15,7 +15,7 @@ _BESIDE = (".chunk.onnx", ".live.onnx")
 
 
 def local_model(path: str | os.PathLike[str]) -> str:
-    """Return where a model lies on this machine; a path that is not on the Hub stays as it is.
+    """Return the local path of a model; a path that is not on the Hub is returned unchanged.
 
     Args:
         path: hf://ORG/NAME, hf://ORG/NAME/FILE.onnx, either with a revision behind the name:

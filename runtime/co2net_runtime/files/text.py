@@ -27,7 +27,8 @@ def read_text(path: str | os.PathLike[str], content: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot read the {content}: {error.strerror}") from error
+        article = "" if content.startswith(("a ", "an ", "the ")) else "the "
+        raise InputError(f"{path}: cannot read {article}{content}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8; a null character in the path
         raise InputError(f"{path}: expected {content} as text in UTF-8: {error}") from error
 

@@ -32,7 +32,7 @@ class CameraNetwork:
         return self._extractor.recipe
 
     def builder(self) -> ClipBuilder:
-        """Return what makes clips of one camera's ticks."""
+        """Return the builder of clips of one camera's ticks."""
         return self._extractor.builder()
 
     def submit(self, clip: Clip) -> "Future[Features]":

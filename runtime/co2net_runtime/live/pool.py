@@ -46,8 +46,8 @@ class LivePool:
 
     Attributes:
         options: How the streams are localized.
-        restarted: Streams in whose last push the network's output was not finite. Their snippets
-            of then are lost as if by `skip`, and the stream goes on behind them.
+        restarted: Streams in whose last push the network's output was not finite. Those snippets
+            are lost, as if by `skip`, and the stream continues after them.
 
     Example:
         >>> with LivePool.load("model.onnx") as pool:  # doctest: +SKIP
@@ -113,27 +113,6 @@ class LivePool:
             raise
         return cls(backend, options, context, probabilities)
 
-    @classmethod
-    def from_state(
-        cls: type[Live],
-        path: str | os.PathLike[str],
-        state: Mapping[str, npt.NDArray[Any]],
-        options: LiveOptions = LiveOptions(),
-        **given: Any,
-    ) -> Live:
-        """Open a model as `load` does, and go on from what `state` returned.
-
-        Raises:
-            InputError: The state belongs to another model or other options, or is damaged.
-        """
-        pool = cls.load(path, options, **given)
-        try:
-            pool.restore(state)
-        except InputError:
-            pool.close()
-            raise
-        return pool
-
     @property
     def engine(self) -> EngineInfo:
         """The engine, its device and precision."""
@@ -156,13 +135,15 @@ class LivePool:
         """Take the next snippets of some streams; a stream begins with its first push.
 
         Args:
-            blocks: For each stream its next snippets (n, D), or its next one (D,).
+            blocks: For each stream its next snippets (n, D), or its next one (D,), floating-point.
 
         Returns:
-            The events known now; the same however the snippets are cut into blocks.
+            The events known now. All pushes together give the same events, however the snippets
+            are cut into blocks.
 
         Raises:
-            InputError: Features do not fit the model, or hold NaN; all streams stand as before.
+            InputError: Features do not fit the model, or hold NaN; no stream has moved on.
+            BackendError: The engine fails.
         """
         self.restarted = set()
         checked: dict[str, Features] = {}
@@ -183,7 +164,17 @@ class LivePool:
         return events
 
     def flush(self, stream: str) -> list[Event]:
-        """End a stream and forget it; return the events that are left of it."""
+        """End a stream and forget it.
+
+        Args:
+            stream: Its name; an unknown one has no events.
+
+        Returns:
+            The events that were still open.
+
+        Raises:
+            BackendError: The engine fails.
+        """
         if stream not in self._streams:
             return []
         ended = self._streams.pop(stream)
@@ -193,7 +184,18 @@ class LivePool:
         return ended.take(rows if finite.all() else rows[: int(finite.argmin())], at_end=True)
 
     def skip(self, stream: str, snippets: int) -> list[Event]:
-        """Leave a gap of lost snippets: open components end before it, times go on behind it."""
+        """Leave a gap: open components end before it, and times continue after it.
+
+        Args:
+            stream: Its name.
+            snippets: The number of snippets that were lost.
+
+        Returns:
+            The events that end at the gap.
+
+        Raises:
+            BackendError: The engine fails.
+        """
         if stream not in self._streams:
             self._streams[stream] = self._new(stream)
         ended = self._streams[stream]
@@ -204,7 +206,7 @@ class LivePool:
         return events
 
     def state(self) -> StateArrays:
-        """Return all that later events depend on, as arrays (np.savez writes them)."""
+        """Return everything that later events depend on, as arrays (np.savez writes them)."""
         arrays: StateArrays = {"model": np.array(self._identity())}
         for index, (name, stream) in enumerate(self._streams.items()):
             own = {"name": np.array(name), **stream.state()}
@@ -212,7 +214,10 @@ class LivePool:
         return arrays
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from what `state` returned, in place of all streams.
+        """Replace all streams by those of a saved state.
+
+        Args:
+            state: What `state` returned.
 
         Raises:
             InputError: It belongs to another model or other options, or is damaged.

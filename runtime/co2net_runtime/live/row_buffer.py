@@ -34,7 +34,7 @@ class RowBuffer:
         self._end += len(rows)
 
     def forget(self, before: int) -> None:
-        """Let go of the rows before row `before` of the table."""
+        """Forget the rows before row `before` of the table."""
         count = min(max(0, before - self.first), len(self.rows))
         self._begin += count
         self.first += count

@@ -43,14 +43,14 @@ class ListeningSocket:
 
     @staticmethod
     def unix(path: str, feature_dim: int) -> "ListeningSocket":
-        """Listen on unix:PATH. Raises InputError if it cannot be."""
+        """Listen on unix:PATH. Raises InputError if that is impossible."""
         if not path or "\0" in path:
             raise InputError(f"unix:{path}: expected unix:PATH, a file name for the socket")
         return ListeningSocket(path, feature_dim)
 
     @staticmethod
     def tcp(address: str, feature_dim: int) -> "ListeningSocket":
-        """Listen on tcp:HOST:PORT. Raises InputError if it is no port of this machine alone."""
+        """Listen on tcp:HOST:PORT. Raises InputError unless HOST is loopback."""
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         expected = InputError(f"tcp:{address}: expected tcp:127.0.0.1:PORT, PORT from 1 to 65535")

@@ -109,7 +109,7 @@ class GrowingFile:
             yield Arrival(trouble=f"{self._path}: {error.strerror}", failed=True)
 
     def _header(self) -> NpyHeader | None:
-        """Return the header; None while it is not there yet. Raises ValueError if it is no use."""
+        """Return the header; None until it is there. Raises ValueError if it cannot be used."""
         if not self._path.exists():
             return None
         with self._path.open("rb") as file:

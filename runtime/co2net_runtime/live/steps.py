@@ -47,7 +47,7 @@ class Step:
 
 
 def delay(contract: Contract) -> int:
-    """Return how many snippets the graph's outputs lie behind its inputs."""
+    """Return the number of snippets by which the graph's outputs lag its inputs."""
     return contract.receptive_field.attention - contract.pool_kernel // 2
 
 

@@ -28,7 +28,12 @@ _REFRESH = 8
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a stream is localized while it runs. Times are seconds of the stream."""
+    """How a stream is localized while it runs. Times are seconds of the stream.
+
+    Example:
+        >>> LiveOptions(context="exponential", half_life_s=60.0, longest_s=None).warmup_s
+        60.0
+    """
 
     # replaces the mean of the whole video: "running", the mean so far; "exponential", one that
     # forgets; "prior", the mean of the training videos, from the model
@@ -133,7 +138,7 @@ class Stream:
         return events + (self._final(self._components.finish()) if at_end else [])
 
     def state(self) -> StateArrays:
-        """Return all that later events depend on, as arrays."""
+        """Return everything that later events depend on, as arrays."""
         return {
             **self._components.state(),
             "offset": np.array([self.offset, self.memory.received, self._reported]),

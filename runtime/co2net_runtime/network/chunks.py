@@ -30,7 +30,7 @@ _MEAN_BLOCK = 4096
 
 
 class FeatureRows:
-    """The features of one video, read a few snippets at a time from where they lie."""
+    """The features of one video, read a few snippets at a time from disk."""
 
     def __init__(self, *parts: npt.NDArray[Any], where: str, feature_dim: int) -> None:
         """Take (T, D) floating-point, or the streams (T, rgb), (T, flow); memory-mapped or not.
@@ -123,12 +123,12 @@ def run_in_chunks(
 
 
 def sibling(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return where the graph of another kind lies beside MODEL.onnx: MODEL.chunk.onnx."""
+    """Return the path of the graph of another kind beside MODEL.onnx, as MODEL.chunk.onnx."""
     return Path(path).with_suffix(f".{kind}.onnx")
 
 
 def chunk_graph_path(path: str | os.PathLike[str]) -> Path:
-    """Return where MODEL.onnx's chunk graph lies; MODEL.stream.onnx if only that is there.
+    """Return the path of MODEL.onnx's chunk graph; MODEL.stream.onnx if only that exists.
 
     That of MODEL.engine is MODEL.chunk.engine.
     """

@@ -36,7 +36,7 @@ PACKED_WINDOW = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file's activations, or the error that kept it from having any."""
+    """One file's activations, or the error that it failed with."""
 
     file: FeatureFile
     activations: Activations | None = None

@@ -13,5 +13,5 @@ MEDIA = "{video}.mp4"
 
 
 def ending(name: FormatName) -> str:
-    """Return how the names of a format's files end, with the dot."""
+    """Return the suffix of a format's files, with the dot."""
     return f".{name}.json" if name in ("label-studio", "via") else f".{name}"

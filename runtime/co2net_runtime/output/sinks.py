@@ -45,7 +45,7 @@ class Sink:
         raise NotImplementedError
 
     def fail(self, video: str, error: str) -> None:
-        """Take the reason for which a video has no results."""
+        """Note why a video has no results."""
 
     def finish(self) -> None:
         """Write what is missing; without this call a whole file keeps its earlier content."""
@@ -120,7 +120,7 @@ def check_out(out: str, name: FormatName, videos: Iterable[str], *, replace: boo
 
 
 def open_sink(out: str, name: FormatName, form: Format, lines: Format, *, resume: bool) -> Sink:
-    """Open an --out that `check_out` found fit.
+    """Open an --out that `check_out` accepted.
 
     Args:
         out: The --out.
@@ -152,7 +152,7 @@ def read_earlier(path: Path, form: Format) -> dict[str, Records]:
 
 
 def _read(path: Path, read: Callable[[], Found], without: Found) -> Found:
-    """Return what `read` reads of `path`, and `without` where there is no file.
+    """Call `read`; return `without` where `path` is no file.
 
     Raises InputError as `read_earlier` does.
     """
@@ -233,7 +233,7 @@ class LinesSink(Sink):
                 yield from self._form.read(line).items()
 
     def finish(self) -> None:
-        """Have the lines on the disk."""
+        """Flush the lines to disk."""
         if self._stream is not None:
             os.fsync(self._stream.fileno())
 
@@ -296,7 +296,7 @@ class FolderSink(Sink):
         self._holds.enter_context(lock(folder))
 
     def existing(self, videos: Iterable[str]) -> set[str]:
-        """Look for the videos' files; those for people cannot be checked, only seen."""
+        """Look for the videos' files; of files for people only the existence is checked."""
         found = {video for video in videos if os.path.exists(self._path(video))}  # noqa: PTH110  # as above
         if self._name in CONTINUED:
             for video in found:
@@ -320,7 +320,7 @@ class FolderSink(Sink):
 
 
 def _cut_last_line(path: Path) -> None:
-    """Remove what a crash left behind the last line's end."""
+    """Remove what a crash left after the last complete line."""
     with path.open("rb+") as file:
         position = file.seek(0, os.SEEK_END)
         while position:  # block by block from the end: the file may be large

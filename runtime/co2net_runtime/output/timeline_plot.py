@@ -23,7 +23,7 @@ COLORS = (*OKABE_ITO, "#8c6bb1", "#737373")
 
 
 def require_matplotlib() -> None:
-    """Raise MissingDependencyError without matplotlib: asked for before long work."""
+    """Raise MissingDependencyError if matplotlib is missing; called before long work."""
     try:
         import matplotlib.figure  # noqa: F401  # only whether it is there
     except ImportError as error:
@@ -80,7 +80,7 @@ def _draw_curves(axes: "Axes", timeline: "Timeline", colors: Mapping[str, str]) 
 
 
 def _draw_segments(axes: "Axes", timeline: "Timeline", colors: Mapping[str, str]) -> None:
-    """Draw each segment as high as its score: what lies inside another one stays visible."""
+    """Draw each segment as high as its score: nested segments stay visible."""
     from matplotlib.colors import to_rgba
 
     best = max((bar.score or 0.0 for bar in timeline.segments), default=1.0)
@@ -123,7 +123,7 @@ def _draw_segments(axes: "Axes", timeline: "Timeline", colors: Mapping[str, str]
 
 
 def _tick_step(duration_s: float) -> float:
-    """Return the distance of the marks, one that clocks have, for at most 12 of them."""
+    """Return the distance between time marks, a round one, for at most 12 marks."""
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600)
     return next((step for step in steps if duration_s <= 12 * step), duration_s / 12)
 

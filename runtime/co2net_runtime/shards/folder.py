@@ -30,7 +30,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def job_identity(
     made_by: Mapping[str, Any], batch: int, *, videos: int, names_sha256: str, shards: int
 ) -> dict[str, Any]:
-    """Return what two runs must share for their shards to be parts of one result.
+    """Return the facts that two runs must share for their shards to be parts of one result.
 
     Args:
         made_by: The origin of the results: model, engine, options with the threads.
@@ -53,7 +53,7 @@ def job_identity(
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Write the manifest, or check that the one that is there is of the same job.
+    """Write the manifest, or check that the existing one is of the same job.
 
     Of several processes that begin at once, one writes it and the others check.
 

@@ -7,6 +7,7 @@ flow       optical flow by name, and its 256 levels
 snippets   ticks -> clips of levels, for both streams
 backbone   one backbone opened in an engine
 extract    Extractor: all of it, overlapped
+stages     seconds of each stage of an extraction
 identity   Extraction: how features were made
 files      video files in; feature files and extraction.json out
 localizer  VideoLocalizer: from a video to segments

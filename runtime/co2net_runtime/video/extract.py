@@ -131,7 +131,7 @@ class Extractor:
                 raise too_short(reader, self.recipe)
 
     def builder(self) -> ClipBuilder:
-        """Return what makes clips of the ticks of one video or camera."""
+        """Return the builder of clips of one video's or camera's ticks."""
         return ClipBuilder(self.recipe, self._pool, self.stages)
 
     def run(self, clips: Iterable[Clip]) -> Iterator[Features]:

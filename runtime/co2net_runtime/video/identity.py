@@ -79,7 +79,7 @@ class Extraction:
         return f"{streams}, {timing}, short side {self.short_side}, crop {self.crop}"
 
     def differs(self, other: "Extraction") -> str | None:
-        """Return in what words two extractions differ, as "A, there B"; None if they agree."""
+        """Describe how two extractions differ, as "A, there B"; None if they agree."""
         mine, others = self._identity(), other._identity()
         if mine == others:
             return None
@@ -90,7 +90,7 @@ class Extraction:
         return "; ".join(f"{key} {mine[key]}; there: {others[key]}" for key in keys)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return it as the plain values that stand in extraction.json and in contracts."""
+        """Return the plain values that extraction.json and contracts hold."""
         return to_mapping(self)
 
     @staticmethod

@@ -136,7 +136,7 @@ class VideoFile(FeatureFile):
         return (rows,)
 
     def cancel(self) -> None:
-        """End an extraction that runs in another thread; nothing is left of it."""
+        """Cancel an extraction that runs in another thread; nothing is left of it."""
         self.cancelled.set()
 
     def _go_on(self, _count: int) -> None:
@@ -144,7 +144,7 @@ class VideoFile(FeatureFile):
             raise Co2netError(f"{self.path}: interrupted")
 
     def length(self) -> int | None:
-        """Return None: nobody knows before it is extracted."""
+        """Return None: unknown until the features are extracted."""
         return None
 
 
@@ -165,7 +165,7 @@ def feature_folder(save: Path | None, extraction: Extraction) -> Iterator[Path]:
 def check_fit(
     contract: Contract, extractor: Extractor, model: str, *, accept_mismatch: bool
 ) -> None:
-    """Check that a model can take the features, and was trained on such.
+    """Check that a model can take the features, and was trained on features like them.
 
     Features of unknown origin are warned about.
 

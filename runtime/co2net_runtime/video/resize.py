@@ -38,7 +38,7 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def resize_numpy(image: Image, size: tuple[int, int]) -> Image:
-    """Do as `resize`, by numpy alone."""
+    """Resize as `resize` does, in numpy alone."""
     top, bottom, down = _taps(image.shape[0], size[0])
     left, right, across = _taps(image.shape[1], size[1])
     across = across.reshape(-1, *[1] * (image.ndim - 2))

@@ -33,7 +33,7 @@ class Recipe:
 
 
 class Clip:
-    """The levels of one snippet; its flow may still be in the making."""
+    """The levels of one snippet; its flow may not be finished yet."""
 
     def __init__(self, rgb: Image, flows: list["Future[Image]"]) -> None:
         self.rgb = rgb  # (snippet_frames, crop, crop, 3) uint8
@@ -61,11 +61,11 @@ class FlowPool:
         self._threads = ThreadPoolExecutor(workers or os.cpu_count() or 1, "co2net-flow")
 
     def submit(self, first: Image, second: Image, stages: Stages) -> "Future[Image]":
-        """Return the coming levels (crop, crop, 2) of the flow between two gray frames."""
+        """Return a future of the levels (crop, crop, 2) of the flow between two gray frames."""
         return self._threads.submit(self._compute, first, second, stages)
 
     def close(self) -> None:
-        """Stop; flows that no thread has begun are given up."""
+        """Stop; flows that no thread has begun are canceled."""
         self._threads.shutdown(cancel_futures=True)
 
     def _compute(self, first: Image, second: Image, stages: Stages) -> Image:
@@ -138,7 +138,7 @@ class ClipBuilder:
         return last
 
     def restart(self) -> None:
-        """Take what follows as a new video: the source broke, and no flow crosses the break."""
+        """Start over after a break in the source: no flow crosses it."""
         self._source = self._size = None
         self._crops.clear()
         self._flows.clear()

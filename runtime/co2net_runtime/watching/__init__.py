@@ -1,1 +1,6 @@
-"""What an operator watches: counters as Prometheus reads them, the health of streams, systemd."""
+"""For operators of co2net-infer, with files or live.
+
+metrics   counters and gauges in Prometheus' text format
+http      GET /metrics and /healthz of a live process
+systemd   readiness and the watchdog, told to systemd
+"""

@@ -1,7 +1,7 @@
 """Counters, gauges and histograms in Prometheus' text format, for a textfile collector or a scrape.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/. No label is a video's name:
-each value of a label is a series that is kept for ever.
+each value of a label is a series that is kept forever.
 """
 
 import threading

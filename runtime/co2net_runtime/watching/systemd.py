@@ -1,4 +1,4 @@
-"""Words to systemd's service manager (sd_notify(3)): that a service is ready, and still alive."""
+"""Messages to systemd (sd_notify(3)): that a service is ready, and still alive."""
 
 import contextlib
 import os

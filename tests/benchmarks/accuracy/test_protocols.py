@@ -47,7 +47,7 @@ def test_a_range_reaches_its_stop(start, step, count):
         ("co2net", THUMOS14_TIOUS, "CO2-Net and programs"),
         ("activitynet", ".3:.1:.7", "OpenTAD on THUMOS14 (0.3:0.1:0.7)"),
         ("activitynet", ACTIVITYNET_TIOUS, "ActivityNet's own evaluation"),
-        ("activitynet", "0.33", "nobody"),
+        ("activitynet", "0.33", "no published results"),
     ],
 )
 def test_each_setting_says_who_uses_it(protocol, tious, words):

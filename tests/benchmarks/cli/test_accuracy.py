@@ -134,8 +134,8 @@ def test_thresholds_can_be_chosen_and_say_who_uses_them(annotations, write):
     assert done.exit_code == 0, done.stderr
     header = done.stdout.splitlines()[1]
     assert header.split() == ["tIoU", "0.3", "0.4", "0.5", "0.6", "0.7", "0.3:0.7", "mean"]
-    assert "the setting of: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
-    assert "the setting of: CO2-Net" in run(path, annotations).stdout
+    assert "same setting as: ActionFormer, TriDet, AFSD and OpenTAD on THUMOS14" in done.stdout
+    assert "same setting as: CO2-Net" in run(path, annotations).stdout
     bad = run(path, annotations, "--tious", "0.5:0.1")
     assert bad.exit_code == 2
     assert "expected a number or START:STEP:STOP" in bad.stderr
@@ -164,8 +164,8 @@ def test_results_of_opentad_are_read(annotations, write):
 
 def test_columns_are_explained_on_request(annotations, write):
     path = write("p.json", GOOD)
-    assert "top G: of each class" not in run(path, annotations, "--analyze").stdout
-    assert "top G: of each class" in run(path, annotations, "--analyze", "--explain").stdout
+    assert "top G: the G best" not in run(path, annotations, "--analyze").stdout
+    assert "top G: the G best" in run(path, annotations, "--analyze", "--explain").stdout
 
 
 def test_classes_without_training_videos_are_named(annotations, write):

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from co2net.config import ModelConfig
+from co2net.model import CO2Net
 from co2net_benchmarks.cli.describe import describe as command
 from co2net_benchmarks.graphs.describe import describe
 from co2net_benchmarks.runners.runners import macs_per_snippet
@@ -22,7 +23,7 @@ def test_describes_an_artefact(name):
     found = describe(DATA / f"{name}.onnx")
     assert found.contract is not None
     assert found.contract.classes == ("Run", "Jump", "Throw")
-    assert found.macs_per_snippet == macs_per_snippet(TINY)
+    assert found.macs_per_snippet == macs_per_snippet(CO2Net(TINY).state_dict())
     # the two global contexts, once a video
     assert found.macs_per_video == 6 * 6 + 10 * 10
     assert found.inputs["features"] == "float32 (batch, time, 16)"
@@ -41,7 +42,7 @@ def test_describes_an_artefact(name):
 
 def test_describes_both_branches_of_an_optimized_file():
     found = describe(DATA / "tiny_cpu.onnx")
-    assert found.macs_per_snippet == macs_per_snippet(TINY)
+    assert found.macs_per_snippet == macs_per_snippet(CO2Net(TINY).state_dict())
     assert found.inference_error is None
     assert found.nodes["If"] == 1
     assert found.nodes["Conv"] == 11

@@ -298,10 +298,10 @@ def test_speed_against_accuracy_is_drawn_of_what_was_judged():
     )  # fmt: skip
     results = latency_results()
     made = Report([run_of(results), run_of(judged, kind="accuracy")])
-    assert made.speed_and_accuracy() == [("a<b>.onnx", 384, 50.0)]
+    assert made.overview.speed_and_accuracy() == [("a<b>.onnx", 384, 50.0)]
     others = tuple(dataclasses.replace(info, kind="openvino") for info in results.targets)
     made = Report([run_of(dataclasses.replace(results, targets=others)), made.runs[1]])
-    assert made.speed_and_accuracy() == []
+    assert made.overview.speed_and_accuracy() == []
 
 
 def test_a_run_that_lacks_what_tables_show_is_refused(tmp_path):

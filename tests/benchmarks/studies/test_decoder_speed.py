@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from co2net_benchmarks.published import decoding as published_decoding
+from co2net_benchmarks.runners import published_decoding
 from co2net_runtime.decoding.proposals import class_probabilities, decode
 from co2net_runtime.options import DecodeOptions
 from studies import decoder_speed

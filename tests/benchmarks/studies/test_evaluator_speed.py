@@ -5,8 +5,7 @@ from click.testing import CliRunner
 
 from co2net.evaluation.mean_ap import THUMOS14_TIOUS
 from co2net.evaluation.protocol import evaluate
-from co2net_benchmarks.published.evaluation import plain_average_precision
-from studies.evaluator_speed import CLASSES, main, synthetic_thumos14
+from studies.evaluator_speed import CLASSES, main, plain_average_precision, synthetic_thumos14
 
 
 def test_synthetic_set_has_the_size_it_promises():

@@ -6,8 +6,14 @@ from co2net.config import LossOptions, NetworkOptions
 from co2net.losses.co2 import co2_loss
 from co2net.model import Outputs
 from co2net.training.sampling import BatchSampler
-from co2net_benchmarks.published.training import PublishedSampler, published_loss
-from studies.training_speed import PARTS, Workload, measure, speed_table
+from studies.training_speed import (
+    PARTS,
+    PublishedSampler,
+    Workload,
+    measure,
+    published_loss,
+    speed_table,
+)
 
 
 def test_the_transcription_is_the_same_loss():

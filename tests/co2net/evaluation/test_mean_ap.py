@@ -15,7 +15,7 @@ from co2net.evaluation.mean_ap import (
     detection_map,
     temporal_iou,
 )
-from co2net_benchmarks.published.evaluation import plain_average_precision
+from studies.evaluator_speed import plain_average_precision
 
 
 def truth_of(rows):

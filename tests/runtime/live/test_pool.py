@@ -276,11 +276,15 @@ def test_a_restored_state_goes_on_without_losing_anything(model, videos, at):
     file.seek(0)
     with np.load(file) as archive:
         saved = dict(archive)
-    with LiveLocalizer.from_state(path, saved, options=options, engine=ENGINE) as live:
+    with LiveLocalizer.load(path, options, engine=ENGINE) as live:
+        live.restore(saved)
         events += [event for row in features[at:] for event in live.push(row)] + live.flush()
     assert events == expected
-    with pytest.raises(InputError, match="another model or other options"):
-        LiveLocalizer.from_state(path, saved, engine=ENGINE)
+    with (
+        LiveLocalizer.load(path, engine=ENGINE) as live,
+        pytest.raises(InputError, match="another model or other options"),
+    ):
+        live.restore(saved)
 
 
 def test_a_gap_ends_what_is_open_and_keeps_the_time(model, videos):

@@ -1,4 +1,4 @@
-"""ONNX Runtime, with the execution provider that was asked for or none."""
+"""ONNX Runtime, with the execution provider that was asked for or not at all."""
 
 import contextlib
 import ctypes
@@ -224,7 +224,7 @@ def _new_session(
     model: str | bytes,
     options: Any,
 ) -> Any:
-    """Return a session of `model`, a file's name or content; errors speak of `path`."""
+    """Return a session of `model`, a file's name or content; errors name `path`."""
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     try:

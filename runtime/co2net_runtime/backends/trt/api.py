@@ -1,4 +1,4 @@
-"""TensorRT's Python module, and how it says no."""
+"""TensorRT's Python module, and its errors."""
 
 import contextlib
 import ctypes
@@ -59,7 +59,7 @@ def nvinfer_version(majors: Sequence[int] = (11, 10)) -> str:
 
 
 class Messages:
-    """Takes what TensorRT logs: errors are kept for exceptions, the rest goes to logging.
+    """Receives TensorRT's log: errors are kept for exceptions, the rest goes to logging.
 
     Its bindings say no in several ways: False, None, RuntimeError, TypeError for a null pointer.
     `ask` and `guard` make a BackendError of each. Each engine has its own, so that two at work at
@@ -89,7 +89,7 @@ class Messages:
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Value:
-        """Return what a call of the bindings gives.
+        """Call a function of the bindings and return its result.
 
         Raises BackendError with what TensorRT logged if it gives None or False, or raises.
         """

@@ -138,7 +138,7 @@ def _set_timing_cache(
 
 
 def _timing_cache(config: "trt.IBuilderConfig", messages: Messages) -> bytes:
-    """Return what the build has measured, b"" where TensorRT keeps none."""
+    """Return the timings that the build measured, b"" where TensorRT keeps none."""
     try:
         cache = messages.ask("the timing cache", config.get_timing_cache)
         return bytes(messages.ask("the timing cache", cache.serialize))

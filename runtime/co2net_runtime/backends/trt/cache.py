@@ -283,7 +283,7 @@ def _unfit(record: EngineRecord, target: Target) -> str:
 
 
 def _place(target: Target) -> dict[str, Any]:
-    """Return what an engine is built for, in the record's words.
+    """Return the place that an engine is built for, in the record's words.
 
     The driver calls each Jetson of a generation by the same name.
     """

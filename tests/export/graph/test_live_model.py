@@ -6,7 +6,7 @@ import torch
 
 from co2net.data.dataset import open_dataset
 from co2net_export.export import Exporter
-from co2net_export.graph.streaming_model import IncrementalModel
+from co2net_export.graph.live_model import LiveModel
 from co2net_export.parity.videos import calibration_split
 from co2net_export.precision.options import PrecisionOptions
 from co2net_runtime.backends import EngineOptions
@@ -17,7 +17,7 @@ from co2net_runtime.live.pool import LiveOptions, LivePool
 @pytest.mark.parametrize("blocks", [[43], [1] * 43, [2, 5, 1, 30, 5]])
 def test_blocks_give_the_whole_video(tiny, blocks):
     model = tiny.tiny_checkpoint().build()
-    incremental = IncrementalModel(model)
+    incremental = LiveModel(model)
     features = torch.rand(2, 40, 16)
     # beyond the end whatever the caller holds
     padded = torch.cat([features, torch.full((2, 3, 16), torch.nan)], dim=1)

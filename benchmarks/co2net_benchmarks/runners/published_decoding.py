@@ -1,7 +1,7 @@
 """The published post-processing, transcribed plainly from the method, section 4, as nested loops.
 
-It is the baseline that the runtime's decoder is timed against, and an independent oracle of its
-tests: from the runtime it takes the constants and the form of the result, and none of its code.
+The baseline of --published-decoding, and an independent oracle of the decoder's tests: from the
+runtime it takes the constants and the form of the result, and none of its code.
 """
 
 import math
@@ -38,23 +38,6 @@ def soft_nms_in_loops(proposals: list[Proposal], sigma: float) -> list[Proposal]
     return taken
 
 
-def soft_nms_in_numpy(proposals: list[Proposal], sigma: float) -> list[Proposal]:
-    """Soft-NMS (method, section 4, step 5) as one Python loop over arrays of all that is left."""
-    start, end = np.array([proposal[:2] for proposal in proposals]).T
-    score = np.array([proposal[2] for proposal in proposals])
-    taken = []
-    while len(score):
-        best = int(score.argmax())
-        for array in (start, end, score):
-            array[[0, best]] = array[[best, 0]]
-        taken.append((int(start[0]), int(end[0]), float(score[0])))
-        inter = np.maximum(0, np.minimum(end[0], end[1:]) - np.maximum(start[0], start[1:]) + 1)
-        union = (end[0] - start[0] + 1) + (end[1:] - start[1:] + 1) - inter
-        score = score[1:] * np.exp(-((inter / union) ** 2) / sigma)
-        start, end = start[1:], end[1:]
-    return taken
-
-
 def decode(
     cas: npt.NDArray[np.float32],
     attention: npt.NDArray[np.float32],
@@ -67,8 +50,7 @@ def decode(
         cas: (T, C+1) float32, background last.
         attention: (T,) or (T, 1) float32.
         options: Constants of the post-processing.
-        soft_nms: Either function above. The method does not say which is closer to the published
-            program's speed, so the benchmark prints both.
+        soft_nms: Step 5; another one may be timed in its place.
     """
     attention = attention.reshape(-1)
     snippets = len(attention)

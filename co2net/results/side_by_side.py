@@ -1,4 +1,4 @@
-"""Training runs side by side: the settings that differ, and the evaluations that they came to."""
+"""Training runs side by side: the settings that differ, and their evaluations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,17 @@ from typing import Any
 from co2net.config import TrainConfig
 from co2net.settings import differences, read_config
 from co2net.training.run_folder import RunFolder, check_evaluation
-from co2net_benchmarks.tables import Table
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.text import read_json
 
-_LOSS_WINDOW = 50
+LOSS_WINDOW = 50
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """One run folder of co2net-train, finished or not."""
 
-    name: str  # as tables show it
+    name: str  # its folder, as it was given
     config: TrainConfig
     iterations: int  # done so far
     loss: float | None  # mean of the total over the last 50 iterations
@@ -45,7 +44,7 @@ def read_training_run(path: Path) -> TrainingRun:
         iterations = max((int(one["iteration"]) for one in records), default=0)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder.metrics}: damaged: expected a record in each line") from error
-    recent = losses[-_LOSS_WINDOW:]
+    recent = losses[-LOSS_WINDOW:]
     return TrainingRun(
         name=str(path),
         config=read_config(folder.config, TrainConfig()),
@@ -56,28 +55,20 @@ def read_training_run(path: Path) -> TrainingRun:
     )
 
 
-def runs_table(runs: Sequence[TrainingRun]) -> Table:
-    """Return one column per run: settings that differ from the first run's, then figures."""
+def side_by_side(runs: Sequence[TrainingRun]) -> list[tuple[str, ...]]:
+    """Return rows of a name and a cell per run: settings that differ, then figures, mAP in %."""
     settings: dict[str, None] = {}
     for run in runs:
         settings |= dict.fromkeys(differences(runs[0].config, run.config))
     rows = [(key, *(_value(run.config, key) for run in runs)) for key in settings]
     rows.append(("iterations done", *(str(run.iterations) for run in runs)))
-    rows.append(("loss, last 50", *("-" if r.loss is None else f"{r.loss:.3f}" for r in runs)))
+    losses = ("-" if run.loss is None else f"{run.loss:.3f}" for run in runs)
+    rows.append((f"loss, last {LOSS_WINDOW}", *losses))
     for name in ("last", "best"):
         found = [getattr(run, name) for run in runs]
         if any(found):
             rows += _figures(name, found)
-    return Table(
-        "Training runs",
-        ("", *(run.name for run in runs)),
-        tuple(rows),
-        explanations=(
-            "Settings are those that differ between the runs. last, best: the last evaluation, and "
-            "the one that --select chose once the run has ended; mAP in percent. loss: mean of the "
-            f"total over the last {_LOSS_WINDOW} iterations.",
-        ),
-    )
+    return rows
 
 
 def _best(folder: RunFolder) -> Mapping[str, Any] | None:

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from co2net.data.annotations import Video
-from co2net.evaluation.mean_ap import EvaluationOptions, temporal_iou
-from co2net.evaluation.protocol import evaluate
-from co2net_benchmarks.accuracy.error_analysis import (
+from co2net.evaluation.error_analysis import (
     ERROR_TYPES,
     PREDICTION_TYPES,
     AnalysisOptions,
     analyze,
     prediction_types,
 )
+from co2net.evaluation.mean_ap import EvaluationOptions, temporal_iou
+from co2net.evaluation.protocol import evaluate
 from co2net_runtime.detections import Detections
 
 CLASSES = ("a", "b")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from co2net.data.annotations import Video
 from co2net.evaluation.mean_ap import EvaluationOptions, temporal_iou
 from co2net.evaluation.protocol import evaluate
-from co2net_benchmarks.accuracy.recall import recall_at
+from co2net.evaluation.recall import recall_at
 from co2net_runtime.detections import Detections
 
 CLASSES = ("a", "b")

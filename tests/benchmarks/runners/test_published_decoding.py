@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from co2net_benchmarks.published.decoding import decode as published_decode
-from co2net_benchmarks.published.decoding import soft_nms_in_loops, soft_nms_in_numpy
+from co2net_benchmarks.runners.published_decoding import decode as published_decode
+from co2net_benchmarks.runners.published_decoding import soft_nms_in_loops
 from co2net_runtime.decoding.proposals import decode
 from co2net_runtime.options import DecodeOptions
+from studies.decoder_speed import soft_nms_in_numpy
 
 TWENTIETHS = st.integers(0, 20).map(lambda n: n / 20)
 FORMS = pytest.mark.parametrize("soft_nms", [soft_nms_in_loops, soft_nms_in_numpy])

@@ -35,7 +35,7 @@ class Taps(nn.Module):
         return rows @ self.weight + self.bias
 
 
-class ConsensusSteps(nn.Module):
+class LiveConsensus(nn.Module):
     """ConsensusModule for new snippets; its layers keep their names in the checkpoint."""
 
     def __init__(self, module: ConsensusModule) -> None:
@@ -53,7 +53,7 @@ class ConsensusSteps(nn.Module):
         return torch.sigmoid(local_context * global_context) * main[:, 1:-1]
 
 
-class IncrementalModel(nn.Module):
+class LiveModel(nn.Module):
     """CO2Net on a stream: new snippets and the state -> outputs DELAY snippets back, new state."""
 
     DELAY = 3
@@ -61,15 +61,15 @@ class IncrementalModel(nn.Module):
     def __init__(self, model: CO2Net) -> None:
         super().__init__()
         self.config = model.config
-        self.vAttn = ConsensusSteps(model.vAttn)
-        self.fAttn = ConsensusSteps(model.fAttn)
+        self.vAttn = LiveConsensus(model.vAttn)
+        self.fAttn = LiveConsensus(model.fAttn)
         self.fusion = nn.ModuleDict({"0": Taps(layer(model.fusion[0]))})
         self.classifier = nn.ModuleDict({str(i): Taps(layer(model.classifier[i])) for i in (1, 4)})
         self.eval()
 
     @property
     def widths(self) -> list[int]:
-        """Widths of what the state carries: features, filtered, fused, and both hidden layers."""
+        """Widths of the parts of the state: features, filtered, fused, both hidden layers."""
         dim, hidden = self.config.feature_dim, self.config.attention_dim
         return [dim, dim, self.config.embed_dim, hidden, hidden]
 
@@ -78,11 +78,17 @@ class IncrementalModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take the stream's snippets from `position` on; pooling of ANT_CO2 is the caller's.
 
-        features (B, N, D): snippets position ... position + N - 1. position, length (B,) int64:
-        snippets outside [0, length) are taken as the zero padding of a whole video, whatever they
-        hold. context (B, D): the temporal mean. state (B, 2, S): what the previous step returned,
-        zeros at first. Returns cas (B, N, C+1) and attention (B, N, 1) of the snippets position -
-        DELAY ..., 0 outside the stream, and the next state.
+        Args:
+            features: (B, N, D), snippets position ... position + N - 1.
+            position: (B,) int64.
+            length: (B,) int64. Snippets outside [0, length) count as the zero padding of a whole
+                video, whatever they hold.
+            context: (B, D), the temporal mean.
+            state: (B, 2, S), the next state that the previous step returned; zeros at first.
+
+        Returns:
+            cas (B, N, C+1) and attention (B, N, 1) of the snippets from position - DELAY on, 0
+            outside the stream; and the next state.
         """
         time = position.unsqueeze(1) + torch.arange(features.shape[1], device=features.device)
 
@@ -101,7 +107,7 @@ class IncrementalModel(nn.Module):
             self.fAttn.filtered(flow, rgb, flow_context),
         ]
         filtered = torch.cat([tails[1], torch.cat(new, dim=-1)], dim=1)
-        # one snippet further back than need be, so that cas comes out beside attention
+        # one snippet later than necessary, so that cas and attention are of the same snippets
         feat = inside(leaky(self.fusion["0"](filtered[:, 1:-1])), 2)
         fused = torch.cat([tails[2], feat], dim=1)
         cas = self.classifier["4"](leaky(self.classifier["1"](fused)))

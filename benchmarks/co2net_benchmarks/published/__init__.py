@@ -1,1 +1,0 @@
-"""Independent transcriptions of the published program's method: oracles and baselines."""
