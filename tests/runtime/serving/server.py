@@ -96,6 +96,7 @@ class Server:
     def __init__(self, home, repository, folder):
         self._home, self._repository, self._folder = home, repository, folder
         self._process = None
+        self._regions = set()  # shared memory of stubs, which those that are killed leave behind
         bundled = home.site / "pytriton" / "tritonserver"
         shutil.copytree(bundled / "backends" / "python", folder / "backends" / "python")
         python = home.site.parent.name.removeprefix("python")
@@ -175,29 +176,42 @@ class Server:
 
     def stubs(self, model="co2net"):
         """Return the process ids of a model's instances."""
-        return [
-            pid for pid, parent, arguments in _processes()
-            if parent == self._process.pid and f"{self._repository}/{model}/1/model.py" in arguments
-        ]  # fmt: skip
+        place = f"{self._repository}/{model}/1/model.py"
+        return [pid for pid, arguments in self._children() if place in arguments]
 
     def terminate(self):
         """Send SIGTERM; return the exit code."""
+        self._children()
         self._process.terminate()
-        return self._process.wait(PATIENCE_S)
+        code = self._process.wait(PATIENCE_S)
+        self._clean()
+        return code
 
     def kill(self):
-        """Kill -9 it, with the stubs, which would outlive it, and their shared memory."""
+        """Kill -9 it, with the stubs, which would outlive it."""
         if self._process is None or self._process.poll() is not None:
             return
-        children = [one for one in _processes() if one[1] == self._process.pid]
+        children = self._children()
         self._process.kill()
         self._process.wait()
-        for pid, _, arguments in children:
+        for pid, _ in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-            for word in arguments:
-                if word.startswith("triton_python_backend_shm_region"):
-                    (Path("/dev/shm") / word).unlink(missing_ok=True)
+        self._clean()
+
+    def _children(self):
+        """Return (process id, arguments) of all stubs."""
+        found = [(pid, words) for pid, parent, words in _processes() if parent == self._process.pid]
+        for _, arguments in found:
+            self._regions |= {
+                word for word in arguments if word.startswith("triton_python_backend")
+            }
+        return found
+
+    def _clean(self):
+        for region in self._regions:
+            (Path("/dev/shm") / region).unlink(missing_ok=True)
+        self._regions.clear()
 
 
 def _processes():
