@@ -58,7 +58,9 @@ def test_initial_biases_are_zero_and_weights_follow_kaiming():
                 assert value.std() == pytest.approx(bound / 3**0.5, rel=0.1), name
 
 
-@pytest.mark.parametrize("kernel", [0, 2, -1])
-def test_config_refuses_a_pooling_kernel_that_is_not_odd(kernel):
-    with pytest.raises(ValueError, match="odd and positive"):
+@pytest.mark.parametrize(
+    ("kernel", "reason"), [(0, "at least 1"), (2, "odd and positive"), (-1, "at least 1")]
+)
+def test_config_refuses_a_pooling_kernel_that_is_not_odd(kernel, reason):
+    with pytest.raises(ValueError, match=reason):
         ModelConfig(classes=3, pool_kernel=kernel)

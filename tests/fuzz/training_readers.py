@@ -219,11 +219,11 @@ def _summary(folder: Path) -> bytes:
 
 
 def _read_run_folder(path: Path) -> None:
+    from co2net.results.side_by_side import read_training_run, side_by_side
     from co2net.training.best import undecided_note
-    from co2net_benchmarks.report.training_runs import read_training_run, runs_table
 
     run = read_training_run(path.parent)
-    runs_table([run]).to_markdown()
+    side_by_side([run])
     undecided_note(_run_folder(path.parent).read_metrics())
 
 

@@ -124,7 +124,7 @@ def test_what_is_odd_in_a_bundle_is_counted(tmp_path):
         ),
         ({"labels_all": [["Fly"], ["Run"], ["Run"]]}, r"a: unknown label 'Fly'"),
         ({"labels": [[3], ["Run", "Jump"], []]}, r"a: expected text, found a int"),
-        ({"subset": np.array([b"test"])}, r"subset\.npy: 1 entries, .* names 3 videos"),
+        ({"subset": np.array([b"test"])}, r"subset\.npy: 1 entry, .* names 3 videos"),
         ({"subset": None}, r"subset\.npy: cannot read the file"),
         ({"classlist": np.array([b"Run", b"Run"])}, r"names a class twice"),
         ({"duration": np.array([1.0, np.inf, 2.0])}, r"b: a duration of inf s"),

@@ -60,8 +60,6 @@ def out(tiny, tmp_path_factory):
 def test_torchrun_restarts_a_killed_rank_and_ends_as_if_it_had_lived(tiny, out, tmp_path):
     result = launch(tiny.folder, tmp_path / "run", "command", restarts=1)
     assert result.returncode == 0, result.stderr
-    # the survivor says why it ended
-    assert "another process of this training has ended" in result.stderr
     runs = [RunFolder(folder) for folder in (out / "whole", tmp_path / "run")]
     whole, restarted = (Checkpoint.load(run.last) for run in runs)
     for name, value in whole.weights.items():

@@ -62,6 +62,6 @@ def test_a_class_that_loses_its_training_videos_is_named_with_its_cost(tiny, tmp
 def test_a_hold_out_that_cannot_choose_is_said(tiny):
     dataset = open_dataset(tiny.folder)
     notes = TrainingData.of(dataset, TrainConfig()).notes
-    assert any("hold-out of 3 videos has fewer than 2 of 3 of 3 classes" in n for n in notes)
+    assert any("hold-out of 3 videos has fewer than 2 videos of 3 of 3 classes" in n for n in notes)
     for config in (TrainConfig(holdout_fraction=0.5), TrainConfig(select="last")):
         assert TrainingData.of(dataset, config).notes == ()

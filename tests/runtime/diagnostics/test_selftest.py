@@ -43,7 +43,7 @@ def test_the_report_says_what_the_layers_compute_in(box):
     int8 = selftest.FOLDER / "int8-trt.onnx"
     results = {one.setup: one for one in selftest.run([int8])}
     assert results["tensorrt cuda:0"].layers == "6 layers read fp16, 4 int8, 3 fp32"
-    text = doctor_cli.results_table([results["tensorrt cuda:0"]])
+    text = doctor_cli._results_table([results["tensorrt cuda:0"]])
     assert "on cuda:0 (Stand-in GPU); 6 layers read fp16, 4 int8, 3 fp32 |" in text
 
 
