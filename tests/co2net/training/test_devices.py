@@ -23,7 +23,7 @@ def test_a_device_that_is_not_there_is_an_error_not_a_fallback(monkeypatch):
 
 def test_the_device_in_words():
     assert describe_device(CPU).startswith("cpu (")
-    assert "threads" in describe_device(CPU)
+    assert " thread" in describe_device(CPU)
 
 
 @pytest.mark.parametrize(
