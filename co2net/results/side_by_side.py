@@ -42,7 +42,7 @@ def read_training_run(path: Path) -> TrainingRun:
         losses = [float(one["total"]) for one in records if one.get("total") is not None]
         evaluations = [one for one in records if one.get("evaluated")]
         iterations = max((int(one["iteration"]) for one in records), default=0)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{folder.metrics}: damaged: expected a record in each line") from error
     recent = losses[-LOSS_WINDOW:]
     return TrainingRun(

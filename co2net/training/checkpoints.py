@@ -61,7 +61,9 @@ class CheckpointManager:
             self.trainer.restore(checkpoint.weights, state.trainer)
             sampler.restore(position.sampler)
             position.restore_generators(self.group.device)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (
+            LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError
+        ) as error:  # fmt: skip
             # what torch and numpy raise for a state that is not theirs
             raise InputError(f"{where}: a damaged resume state: {error}") from error
         if self.group.is_main:

@@ -99,7 +99,7 @@ class ResumeState:
                 data=str(mapping["data"]),
                 awaits_evaluation=bool(mapping.get("awaits_evaluation", False)),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{where}: a damaged resume state: {error!r}") from error
 
     def check(self, config: TrainConfig, data: str, group: ProcessGroup, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,8 @@ def _read_shard(path: Path) -> None:
 def _read_list(path: Path) -> None:
     from co2net_runtime.feature_files import expand_lists
 
-    find_feature_files(expand_lists([f"@{path}"]))
+    # a folder is searched whole: "/" takes as long as it has files
+    find_feature_files(name for name in expand_lists([f"@{path}"]) if not os.path.isdir(name))
 
 
 def _engine_record(folder: Path) -> bytes:
