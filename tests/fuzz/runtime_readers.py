@@ -161,7 +161,7 @@ def _read_list(path: Path) -> None:
     from co2net_runtime.feature_files import expand_lists
 
     # a folder is searched whole: "/" takes as long as it has files
-    find_feature_files(name for name in expand_lists([f"@{path}"]) if not os.path.isdir(name))
+    find_feature_files(name for name in expand_lists([f"@{path}"]) if not os.path.isdir(name))  # noqa: PTH112
 
 
 def _engine_record(folder: Path) -> bytes:
