@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -582,6 +581,7 @@ def test_files_for_annotation_tools(infer, feature_folder, tmp_path):
 
 
 def test_results_fit_their_schema(infer, feature_folder, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "docs/predictions.schema.json").read_text())
     folder = feature_folder(40)
     for name, options in (("segment", ()), ("class", ("--classes-only",))):
