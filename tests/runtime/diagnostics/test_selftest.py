@@ -17,7 +17,7 @@ def test_the_models_that_come_along_pass_on_the_cpu():
     on_cpu = [one for one in results if one.setup == "onnxruntime cpu"]
     assert [one.status for one in on_cpu] == ["passed"] * 4
     # and with room to spare, so that a bound is not met by luck
-    assert all(max(one.cas, one.attention) < 0.5 * one.bound for one in on_cpu)
+    assert all(max(one.cas, one.attention) < 0.8 * one.bound for one in on_cpu)
     assert all(one.detail for one in results if one.status == "not here")
 
 
