@@ -19,7 +19,7 @@ TOLERANCES = {
     "tiny_cpu": 1e-4,
     "tiny.fp16": 5e-3,
     "tiny.int8-cpu": 2e-2,
-    "tiny.int8-trt": 5e-2,  # in float16 beside its integers, which onnxruntime 1.18 rounds elsewhere
+    "tiny.int8-trt": 5e-2,  # its float16 rounds elsewhere in onnxruntime 1.18
 }
 
 
