@@ -196,6 +196,11 @@ def read_results(
     """
     document = read_json(path, "predictions", _without_repeats)
     results = document.get("results") if isinstance(document, dict) else None
+    return check_results(results, classes, str(path))
+
+
+def check_results(results: Any, classes: Iterable[str] | None, path: str) -> dict[str, Detections]:
+    """Return {video: detections} of {video: records}; arguments and errors as in `read_results`."""
     if not isinstance(results, dict) or not all(isinstance(v, list) for v in results.values()):
         raise InputError(f'{path}: expected ActivityNet results, {{"results": {{video: [...]}}}}')
     if classes is None:

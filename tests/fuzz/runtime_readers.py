@@ -147,14 +147,19 @@ _SHARD = """{"error": "b.npy: damaged", "video": "b"}
 
 def _read_manifest(path: Path) -> None:
     from co2net_runtime.shards.folder import claim
+    from co2net_runtime.shards.results import job_of
 
+    job_of(path.parent)
     claim(path.parent, _IDENTITY)
 
 
 def _read_shard(path: Path) -> None:
     from co2net_runtime.shards.folder import read_failures
+    from co2net_runtime.shards.results import read_predictions
 
     list(read_failures(path))
+    (path.parent / "manifest.json").write_text('{"shards": 1, "videos": 2}')
+    read_predictions(path.parent)
 
 
 def _read_list(path: Path) -> None:

@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 _ERROR = b'{"error": '
+# what reading a damaged line of a shard raises
+DAMAGE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -104,7 +106,7 @@ def read_failures(path: Path) -> Iterator[tuple[str, str]]:
                     return
                 entry = json.loads(line)
                 yield str(entry["video"]), str(entry["error"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except DAMAGE as error:
         raise InputError(
             f"{path}: damaged, expected a shard of co2net: remove it to have it computed again"
         ) from error

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from co2net_runtime.detections import Detections, read_results
+from co2net_runtime.detections import Detections, check_results, read_results
 from co2net_runtime.errors import InputError
 from co2net_runtime.output.formats import Records
-from co2net_runtime.shards.folder import MANIFEST, read_manifest, shard_path
+from co2net_runtime.shards.folder import DAMAGE, MANIFEST, read_manifest, shard_path
 
 
 def read_predictions(
@@ -27,15 +27,7 @@ def read_predictions(
     folder = Path(path)
     if not folder.is_dir():
         return read_results(path, classes)
-    results = dict(joined(folder))
-    names = classes
-    if names is None:
-        names = sorted({record["label"] for found in results.values() for record in found})
-    known = tuple(names)
-    return {
-        video: Detections.from_records(records, known, f"{folder}: {video}")
-        for video, records in results.items()
-    }
+    return check_results(dict(joined(folder)), classes, str(folder))
 
 
 def joined(folder: Path) -> Iterator[tuple[str, Records]]:
@@ -51,23 +43,31 @@ def joined(folder: Path) -> Iterator[tuple[str, Records]]:
             "the command that writes them again"
         )
     for index in range(count):
-        path = shard_path(folder, index)
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    entry = json.loads(line)
-                    video, records = entry["video"], entry.get("results")
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise InputError(f"{path}: line {number} is damaged: {error}") from error
+        yield from _read(shard_path(folder, index))
+
+
+def _read(path: Path) -> Iterator[tuple[str, Records]]:
+    number = 0
+    try:
+        with path.open("rb") as lines:  # text would fail between the lines that it names
+            for line in lines:
+                number += 1
+                entry = json.loads(line)
+                video, records = entry["video"], entry.get("results")
                 if records is not None:
                     yield video, records
+    except DAMAGE as error:
+        raise InputError(f"{path}: line {number} is damaged: {error}") from error
 
 
 def job_of(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a job's folder. Raises InputError if there is none."""
+    """Return the manifest of a job's folder. Raises InputError if there is none, or damaged."""
     if not (folder / MANIFEST).is_file():
         raise InputError(
             f"{folder}: no {MANIFEST} in it: expected a folder that co2net-archive or co2net-infer "
             "--shard wrote"
         )
-    return read_manifest(folder / MANIFEST)
+    job = read_manifest(folder / MANIFEST)
+    if not all(isinstance(job.get(key), int) for key in ("shards", "videos")):
+        raise InputError(f"{folder / MANIFEST}: damaged, expected the manifest of a job")
+    return job

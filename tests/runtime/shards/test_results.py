@@ -66,6 +66,12 @@ def test_what_is_missing_or_damaged_is_named(shards, tmp_path):
     damaged.write_text(text + '{"video": ')
     with pytest.raises(InputError, match=r"shard-000001.jsonl: line \d is damaged"):
         read_predictions(shards)
+    damaged.write_bytes(text.encode() + b'{"video": "\xff"}\n')
+    with pytest.raises(InputError, match=r"shard-000001.jsonl: line \d is damaged"):
+        read_predictions(shards)
+    damaged.write_text('{"video": "a", "results": [{"score": 1}]}\n')
+    with pytest.raises(InputError, match="a result record without a 'label'"):
+        read_predictions(shards)
     damaged.unlink()
     done = run(shards, tmp_path / "all.json")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
