@@ -19,6 +19,7 @@ from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
 from co2net_runtime.cli.infer_job import Choice, describe
 from co2net_runtime.cli.infer_shard import THREADS
+from co2net_runtime.cli.video_options import check_flow_algorithm
 from co2net_runtime.errors import InputError, MissingDependencyError
 from co2net_runtime.feature_files import expand_lists
 from co2net_runtime.features import SUFFIXES, FeatureFile
@@ -70,6 +71,7 @@ def archive(
         backbones = Backbones(os.fspath(rgb.absolute()), flow_path, flow_algorithm, accept_mismatch)
     elif flow is not None or flow_algorithm is not None or accept_mismatch:
         raise click.UsageError("--flow, --flow-algorithm and --accept-mismatch need --rgb")
+    check_flow_algorithm(flow_algorithm, flow)
     places = find_archive(expand_lists(inputs), SUFFIXES if rgb is None else VIDEO_SUFFIXES)
     count = -(-len(places) // shard_videos)
     shards = dict(enumerate(shard_all(places, count)))

@@ -11,6 +11,7 @@ import click
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.cli import console
 from co2net_runtime.cli.engine_options import engine_options
+from co2net_runtime.cli.video_options import check_flow_algorithm
 from co2net_runtime.errors import Co2netError, InputError
 from co2net_runtime.files.atomic import sweep_temporaries
 from co2net_runtime.files.lock import lock
@@ -54,8 +55,7 @@ def extract(
 
     Ends the click command with the exit code.
     """
-    if flow_algorithm is not None and flow is None:
-        raise click.UsageError("--flow-algorithm needs --flow")
+    check_flow_algorithm(flow_algorithm, flow)
     if skip_existing and overwrite:
         raise click.UsageError("--skip-existing and --overwrite exclude each other")
     console.log_to_stderr(quiet=quiet)

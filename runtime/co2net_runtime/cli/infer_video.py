@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from co2net_runtime.artefact.backbone import FlowAlgorithm
 from co2net_runtime.backends import EngineOptions
 from co2net_runtime.cli import console
+from co2net_runtime.cli.video_options import check_flow_algorithm
 from co2net_runtime.features import FeatureFile
 from co2net_runtime.localizer import Localizer
 from co2net_runtime.video.extract import Extractor
@@ -52,8 +51,7 @@ def extracted(
 
     Raises what `Extractor.open` and `check_fit` raise.
     """
-    if options.flow_algorithm is not None and options.flow is None:
-        raise click.UsageError("--flow-algorithm needs --flow")
+    check_flow_algorithm(options.flow_algorithm, options.flow)
     with Extractor.open(
         options.rgb,
         options.flow,

@@ -19,7 +19,7 @@ from co2net_runtime.cli.engine_options import (
     run_options,
 )
 from co2net_runtime.cli.model_argument import check_model_argument
-from co2net_runtime.cli.video_options import video_options
+from co2net_runtime.cli.video_options import check_flow_algorithm, video_options
 from co2net_runtime.errors import InputError
 from co2net_runtime.files.atomic import output_file
 from co2net_runtime.files.digest import begin_sha256
@@ -221,6 +221,7 @@ def live(
     console.log_to_stderr(quiet=quiet)
     named = _named(sources, streams)
     _check_video(named, rgb)
+    check_flow_algorithm(flow_algorithm, flow)
     options = LiveOptions(
         context, half_life_s, prior_s, class_window_s, longest_s, warmup_s, provisional_s
     )

@@ -1,6 +1,7 @@
 """The options of every command that extracts features from videos."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -29,3 +30,9 @@ def video_options(function: Function) -> Function:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+def check_flow_algorithm(algorithm: FlowAlgorithm | None, flow: Path | None) -> None:
+    """Raise click.UsageError for a flow algorithm without the backbone that reads its flow."""
+    if algorithm is not None and flow is None:
+        raise click.UsageError("--flow-algorithm needs --flow")
