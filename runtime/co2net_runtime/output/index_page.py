@@ -25,7 +25,7 @@ _STYLE = """
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
   th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #8884; }
   td:nth-child(1) { overflow-wrap: anywhere; }
-  td:nth-child(2), td:nth-child(3), td:nth-child(4) { text-align: right; }
+  tr > :nth-child(2), tr > :nth-child(3), tr > :nth-child(4) { text-align: right; }
 """
 
 
